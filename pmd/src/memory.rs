@@ -1,0 +1,186 @@
+//! The one region all frames live in.
+//!
+//! A memfd, mapped once: an area of 4 KiB chunks that every AF_XDP socket registers as its UMEM (so a frame received on
+//! one port is transmitted on another without a copy), then an area of large chunks for 64 KiB super-frames.
+//!
+//! # Safety
+//! The one invariant: a chunk's bytes are reached only through the [`Frame`] token of that chunk (or by the kernel,
+//! while the chunk is in one of its rings), and [`Memory::bytes`] and [`Memory::bytes_mut`] check that the packet lies
+//! inside the chunk. Two tokens for one chunk are never made: the depot holds each chunk's number once from the start.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+};
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::{
+    frame::{ChunkClass, Frame},
+    sys::{self, Mapping},
+};
+
+/// Bytes of a small chunk: the largest the kernel takes for an aligned UMEM (`PAGE_SIZE`; xdp_umem_reg, kernel 6.18).
+pub const SMALL_CHUNK: usize = 4096;
+
+/// Bytes of a large chunk: a 64 KiB IP packet with its Ethernet header and tags, and headroom.
+pub const LARGE_CHUNK: usize = 65_536 + 4096;
+
+/// Room kept in front of a packet: what the kernel keeps in front of AF_XDP frames too (`XDP_PACKET_HEADROOM`).
+pub const HEADROOM: usize = 256;
+
+/// Why there is no memory.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The kernel would not give the region.
+    #[error("cannot map {bytes} bytes of frame memory: {source}; lower pmd.memory_mib or free memory")]
+    Map {
+        /// Bytes asked for.
+        bytes: usize,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// Too little to be useful.
+    #[error("{mib} MiB of frame memory is too little: set pmd.memory_mib to {min} or more")]
+    TooSmall {
+        /// MiB asked for.
+        mib: usize,
+        /// The least.
+        min: usize,
+    },
+}
+
+/// The region, and the depot of chunks that no pool holds.
+#[derive(Debug)]
+pub struct Memory {
+    map: Mapping,
+    hugepages: bool,
+    small: u32,
+    large: u32,
+    depot: [ArrayQueue<u32>; 2],
+}
+
+impl Memory {
+    /// A region of `mib` MiB, a quarter of it for large chunks; on hugepages where the machine has free ones.
+    pub fn new(mib: usize) -> Result<Arc<Self>, MemoryError> {
+        const MIN_MIB: usize = 8;
+        if mib < MIN_MIB {
+            return Err(MemoryError::TooSmall { mib, min: MIN_MIB });
+        }
+        let bytes = mib << 20;
+        let large = bytes / 4 / LARGE_CHUNK;
+        let small = (bytes - large * LARGE_CHUNK) / SMALL_CHUNK;
+        Self::with_chunks(small as u32, large as u32, true)
+    }
+
+    /// A region of so many chunks, for tests and benchmarks; needs no rights.
+    pub fn heap(small: u32, large: u32) -> Result<Arc<Self>, MemoryError> {
+        Self::with_chunks(small, large, false)
+    }
+
+    fn with_chunks(small: u32, large: u32, try_hugepages: bool) -> Result<Arc<Self>, MemoryError> {
+        let bytes = small as usize * SMALL_CHUNK + large as usize * LARGE_CHUNK;
+        let huge = if try_hugepages { Mapping::memfd(bytes, true).ok() } else { None };
+        let hugepages = huge.is_some();
+        let map = match huge {
+            Some(map) => map,
+            None => Mapping::memfd(bytes, false).map_err(|source| MemoryError::Map { bytes, source })?,
+        };
+        let depot = [(0, small), (small, large)].map(|(first, count)| {
+            let queue = ArrayQueue::new((count as usize).max(1));
+            for chunk in first..first + count {
+                // The queue has room for every chunk of its class: it never refuses one.
+                let _ = queue.push(chunk);
+            }
+            queue
+        });
+        Ok(Arc::new(Self { map, hugepages, small, large, depot }))
+    }
+
+    /// Whether it stands on hugepages.
+    pub fn hugepages(&self) -> bool {
+        self.hugepages
+    }
+
+    /// All chunks.
+    pub fn total(&self) -> usize {
+        (self.small + self.large) as usize
+    }
+
+    /// Chunks in the depot: those that no pool, ring or frame holds.
+    pub fn available(&self) -> usize {
+        self.depot.iter().map(ArrayQueue::len).sum()
+    }
+
+    /// The memfd behind it.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.map.fd().as_fd()
+    }
+
+    /// Start and length of the area of small chunks: what an AF_XDP socket registers as its UMEM.
+    pub(crate) fn umem(&self) -> (*mut u8, usize) {
+        (self.map.as_ptr(), self.small as usize * SMALL_CHUNK)
+    }
+
+    pub(crate) fn class_of(&self, chunk: u32) -> ChunkClass {
+        if chunk < self.small { ChunkClass::Small } else { ChunkClass::Large }
+    }
+
+    pub(crate) fn chunk_size(&self, chunk: u32) -> usize {
+        if chunk < self.small { SMALL_CHUNK } else { LARGE_CHUNK }
+    }
+
+    /// Offset of a chunk from the start of the region.
+    pub(crate) fn chunk_offset(&self, chunk: u32) -> usize {
+        if chunk < self.small {
+            chunk as usize * SMALL_CHUNK
+        } else {
+            self.small as usize * SMALL_CHUNK + (chunk - self.small) as usize * LARGE_CHUNK
+        }
+    }
+
+    #[cold]
+    pub(crate) fn withdraw(&self, class: ChunkClass, n: usize, into: &mut Vec<u32>) {
+        into.extend(std::iter::from_fn(|| self.depot[class as usize].pop()).take(n));
+    }
+
+    #[cold]
+    pub(crate) fn deposit(&self, class: ChunkClass, n: usize, from: &mut Vec<u32>) {
+        for chunk in from.drain(from.len() - n..) {
+            let refused = self.depot[class as usize].push(chunk);
+            debug_assert!(refused.is_ok(), "chunk {chunk} freed twice");
+        }
+    }
+
+    /// Where the packet lies; panics where its length or offset leave the chunk, which no safe code can bring about.
+    fn place(&self, frame: &Frame) -> *mut u8 {
+        let (offset, len) = (frame.headroom(), frame.len());
+        assert!(frame.chunk() < self.small + self.large, "chunk {} is not of this memory", frame.chunk());
+        assert!(offset + len <= self.chunk_size(frame.chunk()), "packet leaves its chunk");
+        self.map.as_ptr().wrapping_add(self.chunk_offset(frame.chunk()) + offset)
+    }
+
+    pub(crate) fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
+        // SAFETY: `place` checked that the range lies inside the mapping, the token is the only way to the chunk, and
+        // the mapping lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.place(frame), frame.len()) }
+    }
+
+    #[expect(clippy::mut_from_ref, reason = "exclusive by the frame token, not by the memory")]
+    pub(crate) fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        // SAFETY: as in `bytes`, and `&mut Frame` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.place(frame), frame.len()) }
+    }
+
+    pub(crate) fn copy(&self, from: &Frame, to: &mut Frame) {
+        self.bytes_mut(to).copy_from_slice(self.bytes(from));
+    }
+}
+
+// SAFETY: the raw pointer inside `Mapping` is to memory that lives as long as the mapping; access to it is by frame
+// token, which one thread holds at a time.
+unsafe impl Send for Memory {}
+// SAFETY: as for `Send`; the depot's queues are `Sync` themselves.
+unsafe impl Sync for Memory {}
+
+const _: () = assert!(HEADROOM <= u16::MAX as usize && sys::PAGE == SMALL_CHUNK);

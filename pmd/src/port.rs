@@ -1,0 +1,198 @@
+//! Ports: what every kind can do, and the kinds.
+//!
+//! A kind is one file below `port/`: a spec, an `open` that returns an [`Opened`], and a queue type that implements
+//! [`PortQueue`].
+//!
+//! **To add a port kind:** write `port/<kind>.rs`, add a line to `queues!` below; the compiler then asks for the arm in
+//! `weftd`'s `ports.rs`, and `ctl/api`'s `PortKind` for the word users type.
+
+use std::{os::fd::RawFd, path::PathBuf};
+
+use weft_wire::Mac;
+
+use crate::{burst::Burst, frame::FramePool};
+
+/// What the switch asks of a queue. One PMD thread owns a queue; nothing here blocks.
+pub trait PortQueue {
+    /// Appends what has arrived to `burst`, as far as it has room.
+    fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<(), Vanished>;
+
+    /// Sends frames from the front of `burst`; those there was no room for stay in it, in order.
+    /// Frames the port can't carry as they are must have been made fit by [`crate::offload`] before.
+    fn tx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<Sent, Vanished>;
+
+    /// What to poll for readability while asleep; `None`: the queue never wakes anyone.
+    fn poll_fd(&self) -> Option<RawFd>;
+
+    /// Takes every chunk back from the kernel's rings. Called once, before the queue is dropped.
+    fn close(&mut self, pool: &mut FramePool);
+}
+
+/// What became of a transmit attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Frames the port took.
+    pub packets: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames the device refused for good; they were freed.
+    pub refused: u32,
+}
+
+/// The device or its namespace is gone: the port must be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the device is gone ({})", std::io::Error::from_raw_os_error(*errno))]
+pub struct Vanished {
+    /// The kernel's answer.
+    pub errno: i32,
+}
+
+/// What a port can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// Largest L3 packet, bytes.
+    pub mtu: u32,
+    /// Takes frames whose checksum is partial.
+    pub csum: bool,
+    /// Takes super-frames.
+    pub gso: bool,
+}
+
+/// What a port turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortInfo {
+    /// The device's own MAC; zero where there is no device.
+    pub mac: Mac,
+    /// Interface index in the device's namespace; 0 where there is no device.
+    pub ifindex: u32,
+    /// What it can carry.
+    pub caps: Caps,
+    /// The mode achieved, for people: "native, copy", "vnet_hdr".
+    pub mode: String,
+    /// Why not a better mode, or empty.
+    pub why: String,
+}
+
+/// An opened port: queues for PMD threads, and what keeps the port alive.
+pub struct Opened {
+    /// One per queue, in queue order.
+    pub queues: Vec<Queue>,
+    /// What it turned out to be.
+    pub info: PortInfo,
+    /// Detaches and removes what `open` made, when dropped.
+    pub guard: Guard,
+}
+
+/// A network namespace, as users name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Netns {
+    /// As `ip netns` names it.
+    Name(String),
+    /// A file.
+    Path(PathBuf),
+    /// That of a process.
+    Pid(u32),
+}
+
+/// Why a port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// No such device.
+    #[error("device {device} does not exist{}", place(.netns))]
+    NoDevice {
+        /// The device.
+        device: String,
+        /// Where it was looked for.
+        netns: Option<Netns>,
+    },
+    /// No such namespace.
+    #[error("namespace {} can't be entered: {source}", .netns.path().display())]
+    NoNetns {
+        /// The namespace.
+        netns: Netns,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The kernel refused a step.
+    #[error("{step} on {device} failed: {source}; {remedy}")]
+    Refused {
+        /// What was tried.
+        step: &'static str,
+        /// On which device.
+        device: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The spec asks for what can't be.
+    #[error("{0}")]
+    Spec(String),
+}
+
+fn place(netns: &Option<Netns>) -> String {
+    netns.as_ref().map(|netns| format!(" in {}", netns.path().display())).unwrap_or_default()
+}
+
+macro_rules! queues {
+    ($($(#[$doc:meta])* $variant:ident($module:ident::$queue:ident)),+ $(,)?) => {
+        $(#[allow(missing_docs, reason = "documented in the file")] pub mod $module;)+
+
+        /// One queue of a port of any kind: a closed enum, so that a burst costs one predictable branch and the
+        /// compiler lists every place a new kind touches.
+        #[derive(Debug)]
+        pub enum Queue {
+            $($(#[$doc])* $variant(Box<$module::$queue>),)+
+        }
+
+        impl PortQueue for Queue {
+            fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<(), Vanished> {
+                match self { $(Self::$variant(queue) => queue.rx(pool, burst),)+ }
+            }
+            fn tx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<Sent, Vanished> {
+                match self { $(Self::$variant(queue) => queue.tx(pool, burst),)+ }
+            }
+            fn poll_fd(&self) -> Option<RawFd> {
+                match self { $(Self::$variant(queue) => queue.poll_fd(),)+ }
+            }
+            fn close(&mut self, pool: &mut FramePool) {
+                match self { $(Self::$variant(queue) => queue.close(pool),)+ }
+            }
+        }
+    };
+}
+
+queues! {
+    /// AF_XDP.
+    Xsk(xsk::XskQueue),
+    /// AF_PACKET with virtio-net headers.
+    Packet(packet::PacketQueue),
+    /// A tap device with virtio-net headers.
+    Tap(tap::TapQueue),
+    /// Takes everything, gives nothing.
+    Null(null::NullQueue),
+    /// Makes UDP flows in memory.
+    Gen(gen_udp::GenQueue),
+    /// Reads a capture file, writes another.
+    Pcap(pcap::PcapQueue),
+}
+
+/// Keeps an opened port alive; dropping it detaches and removes what `open` made.
+#[derive(Debug)]
+pub enum Guard {
+    /// Nothing to detach.
+    None,
+    /// The XDP program's link and maps.
+    Xsk(xsk::Attachment),
+}
+
+impl Guard {
+    /// Tells the port which destinations are the switch's; all else goes to the node's own stack. Only a steered
+    /// AF_XDP port listens to it.
+    pub fn steer(&mut self, prefixes: &[ipnet::IpNet]) -> Result<(), PortError> {
+        match self {
+            Self::None => Ok(()),
+            Self::Xsk(attachment) => attachment.steer(prefixes),
+        }
+    }
+}

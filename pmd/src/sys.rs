@@ -1,0 +1,146 @@
+//! System calls, one function each. Nothing here keeps state.
+//!
+//! # Safety
+//! Each function passes pointers that live for the duration of the call, with the lengths of what they point to.
+
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    ptr::{NonNull, null_mut},
+};
+
+/// Bytes of a page on the architectures weft runs on.
+pub const PAGE: usize = 4096;
+
+/// Turns a libc return value into a result.
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A shared mapping of a file descriptor, unmapped on drop.
+#[derive(Debug)]
+pub struct Mapping {
+    fd: OwnedFd,
+    base: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapping {
+    /// A fresh memfd of `len` bytes, all mapped; `huge` asks for 2 MiB pages (rounded up) and fails when there are none.
+    pub fn memfd(len: usize, huge: bool) -> io::Result<Self> {
+        const HUGE_PAGE: usize = 2 << 20;
+        let name: &CStr = c"weft-frames";
+        let (flags, len) = if huge {
+            (libc::MFD_CLOEXEC | libc::MFD_HUGETLB, len.next_multiple_of(HUGE_PAGE))
+        } else {
+            (libc::MFD_CLOEXEC, len.next_multiple_of(PAGE))
+        };
+        // SAFETY: the name is a C string that outlives the call.
+        let fd = check(unsafe { libc::memfd_create(name.as_ptr(), flags) })?;
+        // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: no pointers.
+        check(unsafe { libc::ftruncate(fd.as_raw_fd(), len as libc::off_t) })?;
+        let base = map(fd.as_raw_fd(), len, 0, if huge { libc::MAP_POPULATE } else { 0 })?;
+        Ok(Self { fd, base, len })
+    }
+
+    /// Its start.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Its file.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        unmap(self.base, self.len);
+    }
+}
+
+/// Maps `len` bytes of `fd` shared, to read and write.
+pub(crate) fn map(fd: RawFd, len: usize, offset: i64, flags: libc::c_int) -> io::Result<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a fresh mapping at an address of the kernel's choosing touches no memory that anyone has.
+    let base = unsafe { libc::mmap(null_mut(), len, protection, libc::MAP_SHARED | flags, fd, offset) };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned null"))
+}
+
+/// Unmaps what [`map`] gave.
+pub(crate) fn unmap(base: NonNull<u8>, len: usize) {
+    // SAFETY: the caller owns this mapping and lets go of it here.
+    unsafe { libc::munmap(base.as_ptr().cast(), len) };
+}
+
+/// A non-blocking event counter, to wake a sleeping thread.
+#[derive(Debug)]
+pub struct EventFd(OwnedFd);
+
+impl EventFd {
+    /// A fresh one at zero.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers.
+        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Wakes whoever polls it.
+    pub fn signal(&self) {
+        let one = 1_u64;
+        // SAFETY: eight readable bytes. The only failure is a full counter, which wakes just as well.
+        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+
+    /// Back to zero.
+    pub fn clear(&self) {
+        let mut count = 0_u64;
+        // SAFETY: eight writable bytes. The only failure is a counter that is zero already.
+        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+
+    /// The descriptor to poll.
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Sleeps until one of `fds` is readable or `timeout_ms` have passed; says which are readable or in error.
+pub fn wait_readable(fds: &[RawFd], timeout_ms: i32, ready: &mut Vec<RawFd>) -> io::Result<()> {
+    let mut polls: Vec<libc::pollfd> =
+        fds.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
+    // SAFETY: a live array and its length.
+    let result = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timeout_ms) };
+    ready.clear();
+    match check(result) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => {
+            ready.extend(polls.iter().filter(|poll| poll.revents != 0).map(|poll| poll.fd));
+            Ok(())
+        }
+    }
+}
+
+/// The time-stamp counter: cycles, cheap enough to read every turn.
+#[inline]
+pub fn cycles() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: every x86-64 processor has the instruction.
+        unsafe { core::arch::x86_64::_rdtsc() }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        START.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
+    }
+}
