@@ -61,3 +61,28 @@ pub enum GsoKind {
     /// UDP over either: each segment a datagram of its own (USO).
     Udp,
 }
+
+/// Why a frame can't be made to fit a port. The frame has been freed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// x
+    TooBig,
+    /// x
+    NoFrames,
+    /// x
+    Malformed,
+}
+/// x
+pub fn fit(
+    _: &mut crate::FramePool,
+    frame: crate::Frame,
+    _: &crate::Caps,
+    out: &mut Vec<crate::Frame>,
+) -> Result<(), Unfit> {
+    out.push(frame);
+    Ok(())
+}
+/// x
+pub fn detect_partial(_: &[u8], _: usize, _: usize, _: u8) -> Option<Csum> {
+    None
+}

@@ -24,6 +24,11 @@ pub trait PortQueue {
     /// What to poll for readability while asleep; `None`: the queue never wakes anyone.
     fn poll_fd(&self) -> Option<RawFd>;
 
+    /// Frames the port took are still in its own ring and need further turns to leave.
+    fn is_sending(&self) -> bool {
+        false
+    }
+
     /// Takes every chunk back from the kernel's rings. Called once, before the queue is dropped.
     fn close(&mut self, pool: &mut FramePool);
 }
@@ -154,6 +159,9 @@ macro_rules! queues {
             }
             fn poll_fd(&self) -> Option<RawFd> {
                 match self { $(Self::$variant(queue) => queue.poll_fd(),)+ }
+            }
+            fn is_sending(&self) -> bool {
+                match self { $(Self::$variant(queue) => queue.is_sending(),)+ }
             }
             fn close(&mut self, pool: &mut FramePool) {
                 match self { $(Self::$variant(queue) => queue.close(pool),)+ }

@@ -113,20 +113,15 @@ impl EventFd {
     }
 }
 
-/// Sleeps until one of `fds` is readable or `timeout_ms` have passed; says which are readable or in error.
-pub fn wait_readable(fds: &[RawFd], timeout_ms: i32, ready: &mut Vec<RawFd>) -> io::Result<()> {
+/// Sleeps until one of `fds` is readable or in error, or `timeout_ms` have passed.
+pub fn wait_readable(fds: impl Iterator<Item = RawFd>, timeout_ms: i32) -> io::Result<()> {
     let mut polls: Vec<libc::pollfd> =
-        fds.iter().map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
+        fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect();
     // SAFETY: a live array and its length.
     let result = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timeout_ms) };
-    ready.clear();
     match check(result) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => {
-            ready.extend(polls.iter().filter(|poll| poll.revents != 0).map(|poll| poll.fd));
-            Ok(())
-        }
+        result => result.map(drop),
     }
 }
 

@@ -16,5 +16,5 @@ pub mod id;
 pub mod ip;
 pub mod l4;
 
-pub use eth::Mac;
+pub use eth::{Mac, ethertype};
 pub use id::{NetworkId, PortId, QueueId, ThreadId, VlanId, Vni};

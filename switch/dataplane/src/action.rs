@@ -1,0 +1,110 @@
+//! Stage 3: runs each packet's program. Bytes are rewritten in place; the outcome is the verdict.
+//!
+//! **To add an action:** a file below `action/` with the function that changes the packet, a variant of
+//! [`Action`] or [`Step`], an arm here, and the place in `resolve` (or the daemon's `compile`) that emits it.
+
+mod edit;
+mod route;
+mod vlan;
+
+use weft_pmd::{Frame, FramePool};
+use weft_wire::{PortId, ThreadId};
+
+use crate::{
+    batch::Batch,
+    parse::Headers,
+    program::{Action, Program, Verdict},
+    reason::DropReason,
+    rules::{Rule, Step},
+    snapshot::Snapshot,
+};
+
+/// What an action may use beside the packet.
+struct Context<'a> {
+    pool: &'a mut FramePool,
+    snapshot: &'a Snapshot,
+    copies: &'a mut Vec<(PortId, Frame)>,
+    thread: ThreadId,
+    now_ns: u64,
+}
+
+/// Runs the programs of all undecided packets.
+pub(crate) fn apply(
+    batch: &mut Batch,
+    pool: &mut FramePool,
+    snapshot: &Snapshot,
+    thread: ThreadId,
+    now_ns: u64,
+) {
+    for i in batch.live() {
+        let program = batch.programs[i];
+        let frame = &mut batch.frames.as_mut_slice()[i];
+        let mut context = Context { pool, snapshot, copies: &mut batch.copies, thread, now_ns };
+        let verdict =
+            run(&program, frame, &mut batch.headers[i], &mut context).err().unwrap_or(program.verdict());
+        batch.decide(i, verdict);
+    }
+}
+
+/// The verdict of an action that ends the program early is its error.
+fn run(
+    program: &Program,
+    frame: &mut Frame,
+    headers: &mut Headers,
+    context: &mut Context<'_>,
+) -> Result<(), Verdict> {
+    for action in program.actions() {
+        match *action {
+            Action::Route(rewrite) => route::route(frame, headers, rewrite, program.verdict(), context)?,
+            Action::PushVlan(vlan) => vlan::push(frame, headers, vlan, context.pool)?,
+            Action::PopVlan => vlan::pop(frame, headers, context.pool),
+            Action::Rule(index) => {
+                // The program and the snapshot are of one generation: the rule is there.
+                if let Some(rule) = context.snapshot.rules.get(index) {
+                    run_rule(rule, frame, headers, context)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run_rule(
+    rule: &Rule,
+    frame: &mut Frame,
+    headers: &mut Headers,
+    context: &mut Context<'_>,
+) -> Result<(), Verdict> {
+    rule.stats.count(context.thread, frame.len() as u64);
+    for step in &rule.steps {
+        match step {
+            Step::Set(field) => edit::set(*field, frame, headers, context.pool),
+            Step::PushVlan(vlan) => vlan::push(frame, headers, *vlan, context.pool)?,
+            Step::PopVlan => vlan::pop(frame, headers, context.pool),
+            Step::Mirror(port) => {
+                // A mirror that finds no memory loses its copy, never the packet.
+                if let Some(copy) = context.pool.duplicate(frame) {
+                    context.copies.push((*port, copy));
+                }
+            }
+            Step::Police(policer) => {
+                if !policer.allow(frame.len() as u64, context.now_ns) {
+                    return Err(Verdict::Drop(DropReason::Policed));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts a VLAN tag on a frame whose headers nobody needs any more (flooding).
+pub(crate) fn push_vlan(
+    frame: &mut Frame,
+    vlan: weft_wire::VlanId,
+    pool: &FramePool,
+) -> Result<(), DropReason> {
+    match vlan::push(frame, &mut Headers::default(), vlan, pool) {
+        Err(Verdict::Drop(reason)) => Err(reason),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,92 @@
+//! A burst with its columns: what each stage found out about each packet.
+
+use weft_pmd::{BURST, Burst, Frame};
+use weft_wire::PortId;
+
+use crate::{
+    key::FlowKey,
+    parse::Headers,
+    program::{Program, Verdict},
+    reason::DropReason,
+};
+
+const _: () = assert!(BURST == u64::BITS as usize, "the mask of undecided packets is one word");
+
+/// One burst on its way through the stages. Belongs to a PMD thread and is used again for every burst.
+#[derive(Debug)]
+pub struct Batch {
+    /// The port all of it came from.
+    pub ingress: PortId,
+    /// The packets.
+    pub frames: Burst,
+    /// Flow keys, by `parse`.
+    pub keys: [FlowKey; BURST],
+    /// Where the headers are, by `parse`.
+    pub headers: [Headers; BURST],
+    /// Hashes of the keys, by `classify`.
+    pub hashes: [u64; BURST],
+    /// What to do, by `classify`.
+    pub programs: [Program; BURST],
+    /// What becomes of each, by whichever stage decided.
+    pub verdicts: [Verdict; BURST],
+    /// Copies made on the way (mirrors), and where they go.
+    pub copies: Vec<(PortId, Frame)>,
+    undecided: u64,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new(ingress: PortId) -> Self {
+        let undecided = Verdict::Drop(DropReason::Ignored);
+        Self {
+            ingress,
+            frames: Burst::new(),
+            keys: [FlowKey::default(); BURST],
+            headers: [Headers::default(); BURST],
+            hashes: [0; BURST],
+            programs: [Program::end(undecided); BURST],
+            verdicts: [undecided; BURST],
+            copies: Vec::with_capacity(BURST),
+            undecided: 0,
+        }
+    }
+
+    /// After the burst was received: every packet is undecided.
+    pub fn start(&mut self, ingress: PortId) {
+        self.ingress = ingress;
+        let n = self.frames.len();
+        self.undecided = if n == BURST { u64::MAX } else { (1 << n) - 1 };
+    }
+
+    /// The packets that no stage has decided yet, in order. The iterator holds its own copy of the mask, so that the
+    /// loop's body may decide.
+    #[inline]
+    pub fn live(&self) -> Live {
+        Live(self.undecided)
+    }
+
+    /// Says what becomes of packet `i`; a stage does so once per packet.
+    #[inline]
+    pub fn decide(&mut self, i: usize, verdict: Verdict) {
+        debug_assert!(self.undecided & (1 << i) != 0, "packet {i} is decided twice");
+        self.undecided &= !(1 << i);
+        self.verdicts[i] = verdict;
+    }
+}
+
+/// Iterator over the set bits of a mask.
+#[derive(Debug, Clone, Copy)]
+pub struct Live(u64);
+
+impl Iterator for Live {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let i = self.0.trailing_zeros() as usize;
+        (i < u64::BITS as usize).then(|| {
+            self.0 &= self.0 - 1;
+            i
+        })
+    }
+}

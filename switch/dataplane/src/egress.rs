@@ -1,0 +1,321 @@
+//! Stage 4: carries the verdicts out. Every frame of the batch goes to a transmit burst, to another thread, to the slow
+//! path or back to the pool. The only place that drops for lack of room: never wait; count, free.
+
+use std::sync::Arc;
+
+use weft_pmd::{BURST, Burst, Caps, Frame, FramePool, PortQueue, Queue, offload};
+use weft_wire::{PortId, QueueId, ThreadId};
+
+use crate::{
+    action::push_vlan,
+    batch::Batch,
+    mailbox::{Exits, Mailbox, Outbound, Punt},
+    program::Verdict,
+    reason::DropReason,
+    snapshot::Snapshot,
+    stats::{PortStats, ThreadCounters},
+};
+
+/// A queue of this thread's, and the frames waiting to leave by it.
+#[derive(Debug)]
+pub(crate) struct LocalQueue {
+    pub(crate) id: QueueId,
+    pub(crate) queue: Queue,
+    pending: Burst,
+}
+
+/// A port of which this thread owns a queue or more.
+#[derive(Debug)]
+pub(crate) struct LocalPort {
+    caps: Caps,
+    pub(crate) stats: Arc<PortStats>,
+    pub(crate) queues: Vec<LocalQueue>,
+    gone: bool,
+}
+
+/// This thread's ports, and the ways to the others.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    pub(crate) thread: ThreadId,
+    pub(crate) ports: Vec<Option<LocalPort>>,
+    mailboxes: Arc<[Mailbox]>,
+    pub(crate) exits: Arc<Exits>,
+    counters: Arc<ThreadCounters>,
+    /// Ports with frames pending.
+    dirty: Vec<PortId>,
+    /// What `offload::fit` makes of one frame.
+    pieces: Vec<Frame>,
+}
+
+/// Carries out every verdict of the batch. Nothing is left in it.
+pub(crate) fn drain(batch: &mut Batch, egress: &mut Egress, pool: &mut FramePool, snapshot: &Snapshot) {
+    let ingress = batch.ingress;
+    let Some(Some(local)) = egress.ports.get(ingress.index()) else {
+        batch.frames.free_all(pool); // can't be: the burst came from a queue of this port
+        return;
+    };
+    let stats = local.stats.clone();
+    let counters = stats.thread(egress.thread);
+    let (mut forwarded, mut i) = (0, 0);
+    let n = batch.frames.len();
+    for frame in batch.frames.drain_front(n) {
+        match batch.verdicts[i] {
+            Verdict::Forward(port) => {
+                forwarded += 1;
+                egress.send(Outbound { port, frame, hash: batch.hashes[i] }, pool, snapshot);
+            }
+            Verdict::Flood(network) => {
+                counters.flooded.add(1);
+                if let Some(network) = snapshot.network(network) {
+                    egress.flood(&network.members, ingress, &frame, pool, snapshot);
+                }
+                pool.free(frame);
+            }
+            Verdict::Punt(reason) => match egress.exits.punts.push(Punt { frame, ingress, reason }) {
+                Ok(()) => {
+                    counters.punts[reason as usize].add(1);
+                    egress.exits.bell.ring();
+                }
+                Err(punt) => {
+                    counters.drops[DropReason::PuntFull as usize].add(1);
+                    pool.free(punt.frame);
+                }
+            },
+            Verdict::Drop(reason) => {
+                counters.drops[reason as usize].add(1);
+                pool.free(frame);
+            }
+        }
+        i += 1;
+    }
+    counters.forwarded.add(forwarded);
+    for (port, frame) in batch.copies.drain(..) {
+        egress.send_made(port, frame, pool, snapshot);
+    }
+}
+
+impl Egress {
+    pub(crate) fn new(
+        thread: ThreadId,
+        mailboxes: Arc<[Mailbox]>,
+        exits: Arc<Exits>,
+        counters: Arc<ThreadCounters>,
+    ) -> Self {
+        Self {
+            thread,
+            ports: Vec::new(),
+            mailboxes,
+            exits,
+            counters,
+            dirty: Vec::with_capacity(BURST),
+            pieces: Vec::with_capacity(BURST),
+        }
+    }
+
+    /// Takes a queue in.
+    pub(crate) fn attach(
+        &mut self,
+        port: PortId,
+        id: QueueId,
+        queue: Queue,
+        caps: Caps,
+        stats: Arc<PortStats>,
+    ) {
+        if self.ports.len() <= port.index() {
+            self.ports.resize_with(port.index() + 1, || None);
+        }
+        let local = self.ports[port.index()].get_or_insert_with(|| LocalPort {
+            caps,
+            stats,
+            queues: Vec::new(),
+            gone: false,
+        });
+        local.queues.push(LocalQueue { id, queue, pending: Burst::new() });
+    }
+
+    /// Gives a port's queues back, with every chunk they held returned to the pool.
+    pub(crate) fn detach(&mut self, port: PortId, pool: &mut FramePool) -> Vec<Queue> {
+        self.dirty.retain(|dirty| *dirty != port);
+        let Some(local) = self.ports.get_mut(port.index()).and_then(Option::take) else { return Vec::new() };
+        let counters = local.stats.thread(self.thread);
+        let close = |mut queue: LocalQueue| {
+            let left = queue.pending.free_all(pool) as u64;
+            counters.drops[DropReason::PortGone as usize].add(left);
+            queue.queue.close(pool);
+            queue.queue
+        };
+        local.queues.into_iter().map(close).collect()
+    }
+
+    /// Some queue has frames that its port did not take yet.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Sends a frame by a port: by a queue of this thread's, else through the thread that owns one.
+    pub(crate) fn send(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
+        if matches!(self.ports.get(outbound.port.index()), Some(Some(local)) if !local.queues.is_empty()) {
+            return self.enqueue(outbound, pool);
+        }
+        let Some(view) = snapshot.port(outbound.port) else { return self.orphan(outbound.frame, pool) };
+        let queue = outbound.hash as usize % view.owners.len().max(1);
+        match view.owners.get(queue).filter(|owner| **owner != self.thread) {
+            Some(owner) => {
+                if let Err(outbound) = self.mailboxes[owner.index()].push(outbound) {
+                    let counters = view.stats.thread(self.thread);
+                    counters.offered.add(1);
+                    counters.drops[DropReason::HandoffFull as usize].add(1);
+                    pool.free(outbound.frame);
+                }
+            }
+            None => self.orphan(outbound.frame, pool),
+        }
+    }
+
+    /// Sends a frame that was made here rather than received: counted as such at the port it leaves by.
+    pub(crate) fn send_made(
+        &mut self,
+        port: PortId,
+        frame: Frame,
+        pool: &mut FramePool,
+        snapshot: &Snapshot,
+    ) {
+        if let Some(view) = snapshot.port(port) {
+            view.stats.thread(self.thread).made.add(1);
+        }
+        self.send(Outbound { port, frame, hash: 0 }, pool, snapshot);
+    }
+
+    fn flood(
+        &mut self,
+        members: &[(PortId, Option<weft_wire::VlanId>)],
+        ingress: PortId,
+        frame: &Frame,
+        pool: &mut FramePool,
+        snapshot: &Snapshot,
+    ) {
+        for &(port, vlan) in members.iter().filter(|(port, _)| *port != ingress) {
+            let copy = pool.duplicate(frame).and_then(|mut copy| match vlan {
+                Some(vlan) if push_vlan(&mut copy, vlan, pool).is_err() => {
+                    pool.free(copy);
+                    None
+                }
+                _ => Some(copy),
+            });
+            match (copy, snapshot.port(port)) {
+                (Some(copy), _) => self.send_made(port, copy, pool, snapshot),
+                (None, Some(view)) => {
+                    let counters = view.stats.thread(self.thread);
+                    counters.made.add(1);
+                    counters.offered.add(1);
+                    counters.drops[DropReason::NoFrames as usize].add(1);
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// For a port that is neither here nor anywhere.
+    #[cold]
+    fn orphan(&self, frame: Frame, pool: &mut FramePool) {
+        self.counters.orphans.add(1);
+        pool.free(frame);
+    }
+
+    /// Makes the frame fit its port and appends it to a queue's pending burst.
+    pub(crate) fn enqueue(&mut self, outbound: Outbound, pool: &mut FramePool) {
+        let Some(Some(local)) = self.ports.get_mut(outbound.port.index()) else {
+            return self.orphan(outbound.frame, pool);
+        };
+        let counters = local.stats.thread(self.thread);
+        if local.gone {
+            counters.offered.add(1);
+            counters.drops[DropReason::PortGone as usize].add(1);
+            return pool.free(outbound.frame);
+        }
+        if let Err(unfit) = offload::fit(pool, outbound.frame, &local.caps, &mut self.pieces) {
+            counters.offered.add(1);
+            let reason = match unfit {
+                offload::Unfit::TooBig => DropReason::TooBig,
+                offload::Unfit::NoFrames => DropReason::NoFrames,
+                offload::Unfit::Malformed => DropReason::Malformed,
+            };
+            return counters.drops[reason as usize].add(1);
+        }
+        counters.offered.add(self.pieces.len() as u64);
+        counters.made.add(self.pieces.len().saturating_sub(1) as u64);
+        let which = if local.queues.len() == 1 { 0 } else { outbound.hash as usize % local.queues.len() };
+        if local.queues.iter().all(|queue| queue.pending.is_empty()) {
+            self.dirty.push(outbound.port);
+        }
+        let Some(queue) = local.queues.get_mut(which) else { return };
+        for frame in self.pieces.drain(..) {
+            let Err(frame) = queue.pending.push(frame) else { continue };
+            // Full: make room once, then drop.
+            local.gone |= transmit(queue, &local.stats, self.thread, pool).is_err();
+            if let Err(frame) = queue.pending.push(frame) {
+                counters.drops[DropReason::TxFull as usize].add(1);
+                pool.free(frame);
+            }
+        }
+    }
+
+    /// Sends what is pending, as far as the ports take it; the rest waits for the next turn.
+    pub(crate) fn transmit(&mut self, pool: &mut FramePool) {
+        for at in (0..self.dirty.len()).rev() {
+            let port = self.dirty[at];
+            let Some(Some(local)) = self.ports.get_mut(port.index()) else {
+                self.dirty.swap_remove(at);
+                continue;
+            };
+            let mut left = false;
+            let mut errno = None;
+            for queue in local.queues.iter_mut().filter(|queue| !queue.pending.is_empty()) {
+                if let Err(vanished) = transmit(queue, &local.stats, self.thread, pool) {
+                    errno = Some(vanished.errno);
+                }
+                left |= !queue.pending.is_empty();
+            }
+            if !left {
+                self.dirty.swap_remove(at);
+            }
+            if let Some(errno) = errno {
+                self.vanished(port, errno, pool);
+            }
+        }
+    }
+
+    /// Marks a port whose device is gone; the control side is told once and will detach it.
+    #[cold]
+    pub(crate) fn vanished(&mut self, port: PortId, errno: i32, pool: &mut FramePool) {
+        let Some(Some(local)) = self.ports.get_mut(port.index()) else { return };
+        for queue in &mut local.queues {
+            let left = queue.pending.free_all(pool) as u64;
+            local.stats.thread(self.thread).drops[DropReason::PortGone as usize].add(left);
+        }
+        self.dirty.retain(|dirty| *dirty != port);
+        if !std::mem::replace(&mut local.gone, true) {
+            // A full ring only delays the news: the link watcher sees the device go, too.
+            let _ = self.exits.vanished.push((port, errno));
+            self.exits.bell.ring();
+        }
+    }
+
+    pub(crate) fn is_gone(&self, port: PortId) -> bool {
+        matches!(self.ports.get(port.index()), Some(Some(local)) if local.gone)
+    }
+}
+
+fn transmit(
+    queue: &mut LocalQueue,
+    stats: &PortStats,
+    thread: ThreadId,
+    pool: &mut FramePool,
+) -> Result<(), weft_pmd::port::Vanished> {
+    let sent = queue.queue.tx(pool, &mut queue.pending)?;
+    let row = stats.queue(queue.id);
+    row.tx_packets.add(sent.packets.into());
+    row.tx_bytes.add(sent.bytes);
+    stats.thread(thread).drops[DropReason::Refused as usize].add(sent.refused.into());
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! What passes between threads: frames to a thread that owns the queue they must leave by, and from PMD threads to the
+//! control side: punts, learnt addresses, vanished ports. Bounded rings; the sender never waits.
+
+use std::{
+    io,
+    os::fd::RawFd,
+    sync::atomic::{AtomicBool, Ordering::SeqCst, fence},
+};
+
+use crossbeam::queue::ArrayQueue;
+use weft_pmd::{Frame, FramePool, sys::EventFd};
+use weft_wire::{Mac, PortId};
+
+use crate::reason::PuntReason;
+
+/// Wakes a thread that sleeps, and costs nothing while it does not.
+///
+/// The sleeper raises `asleep`, then looks for work once more; the waker leaves work, then looks at `asleep`. With a
+/// full fence between both pairs one of the two sees the other (Dekker), so no wake-up is lost.
+#[derive(Debug)]
+pub struct Bell {
+    asleep: AtomicBool,
+    event: EventFd,
+}
+
+impl Bell {
+    /// A silent bell.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { asleep: AtomicBool::new(false), event: EventFd::new()? })
+    }
+
+    /// Wakes the sleeper, if it sleeps. Call it after leaving work.
+    #[inline]
+    pub fn ring(&self) {
+        fence(SeqCst);
+        if self.asleep.load(SeqCst) {
+            self.event.signal();
+        }
+    }
+
+    /// Runs `sleep` (which polls [`Bell::fd`]) unless there is work.
+    pub fn sleep<T>(&self, has_work: impl Fn() -> bool, sleep: impl FnOnce(RawFd) -> T) -> Option<T> {
+        self.asleep.store(true, SeqCst);
+        fence(SeqCst);
+        let slept = (!has_work()).then(|| sleep(self.event.fd()));
+        self.asleep.store(false, SeqCst);
+        self.event.clear();
+        slept
+    }
+}
+
+/// A frame on its way out by a port of another thread.
+#[derive(Debug)]
+pub struct Outbound {
+    /// The port to leave by.
+    pub port: PortId,
+    /// The frame.
+    pub frame: Frame,
+    /// The flow's hash: chooses among the port's queues.
+    pub hash: u64,
+}
+
+/// Where other threads leave frames for a PMD thread to send.
+#[derive(Debug)]
+pub struct Mailbox {
+    frames: ArrayQueue<Outbound>,
+    /// Wakes its thread.
+    pub bell: Bell,
+}
+
+impl Mailbox {
+    /// Frames it holds. As deep as an AF_XDP ring: what another thread sends in a turn, several times over.
+    const DEPTH: usize = 2048;
+
+    /// An empty one.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { frames: ArrayQueue::new(Self::DEPTH), bell: Bell::new()? })
+    }
+
+    /// Leaves a frame; gives it back when the box is full.
+    #[inline]
+    pub fn push(&self, outbound: Outbound) -> Result<(), Outbound> {
+        self.frames.push(outbound)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Takes the next frame.
+    #[inline]
+    pub fn pop(&self) -> Option<Outbound> {
+        self.frames.pop()
+    }
+
+    /// Nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+/// A packet for the slow path.
+#[derive(Debug)]
+pub struct Punt {
+    /// The packet, as it came.
+    pub frame: Frame,
+    /// Where it came in.
+    pub ingress: PortId,
+    /// What is asked of the slow path.
+    pub reason: PuntReason,
+}
+
+/// A source address seen in a bridged network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learn {
+    /// The address.
+    pub mac: Mac,
+    /// Where it came in,
+    pub port: PortId,
+    /// with this VLAN id (0: untagged).
+    pub vlan: u16,
+}
+
+/// From all PMD threads to the control side.
+#[derive(Debug)]
+pub struct Exits {
+    /// Packets for the slow path.
+    pub punts: ArrayQueue<Punt>,
+    /// Learnt addresses.
+    pub learns: ArrayQueue<Learn>,
+    /// Ports whose device is gone, and the kernel's errno.
+    pub vanished: ArrayQueue<(PortId, i32)>,
+    /// Wakes the control side.
+    pub bell: Bell,
+}
+
+impl Exits {
+    /// Empty ones.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            punts: ArrayQueue::new(512),
+            learns: ArrayQueue::new(4096),
+            vanished: ArrayQueue::new(256),
+            bell: Bell::new()?,
+        })
+    }
+
+    /// Something is waiting.
+    pub fn has_work(&self) -> bool {
+        !(self.punts.is_empty() && self.learns.is_empty() && self.vanished.is_empty())
+    }
+
+    /// Frees what nobody will answer any more.
+    pub fn drain(&self, pool: &mut FramePool) {
+        while let Some(punt) = self.punts.pop() {
+            pool.free(punt.frame);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The packet's path, one line per stage.
+
+use std::sync::Arc;
+
+use weft_pmd::{FramePool, PortQueue};
+use weft_wire::PortId;
+
+use crate::{
+    action, batch::Batch, classify, egress, egress::Egress, parse, snapshot::Snapshot, stats::ThreadCounters,
+    table::flow::FlowTable,
+};
+
+/// Everything one PMD thread moves packets with.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub(crate) pool: FramePool,
+    pub(crate) egress: Egress,
+    pub(crate) flows: FlowTable,
+    pub(crate) counters: Arc<ThreadCounters>,
+    batch: Box<Batch>,
+}
+
+/// A queue this thread polls: the port, and the place among the queues it owns of that port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polled {
+    /// The port.
+    pub port: PortId,
+    /// Index among this thread's queues of the port.
+    pub queue: usize,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        pool: FramePool,
+        egress: Egress,
+        flows: FlowTable,
+        counters: Arc<ThreadCounters>,
+    ) -> Self {
+        // The batch's ingress is set by every `start`; any port does until then.
+        let ingress = const { PortId::from_index(0).expect("0 is a port's index") };
+        Self { pool, egress, flows, counters, batch: Box::new(Batch::new(ingress)) }
+    }
+
+    /// Receives one burst and takes it all the way out. Returns how many frames there were.
+    pub fn poll(&mut self, from: Polled, snapshot: &Snapshot, now_ns: u64) -> usize {
+        let Self { pool, egress, flows, counters, batch } = self;
+        let received = receive(batch, from, egress, pool);
+        if received == 0 {
+            return 0;
+        }
+        parse::parse(batch, pool, snapshot.rules.wants_tcp_flags());
+        classify::classify(batch, flows, snapshot, &egress.exits, counters, now_ns);
+        action::apply(batch, pool, snapshot, egress.thread, now_ns);
+        egress::drain(batch, egress, pool, snapshot);
+        egress.transmit(pool);
+        debug_assert!(batch.frames.is_empty(), "every received frame was sent, handed on or freed");
+        received
+    }
+}
+
+/// Stage 0: port → batch.
+fn receive(batch: &mut Batch, from: Polled, egress: &mut Egress, pool: &mut FramePool) -> usize {
+    if egress.is_gone(from.port) {
+        return 0; // until the control side has detached it
+    }
+    let Some(Some(local)) = egress.ports.get_mut(from.port.index()) else { return 0 };
+    let Some(queue) = local.queues.get_mut(from.queue) else { return 0 };
+    let outcome = queue.queue.rx(pool, &mut batch.frames);
+    let received = batch.frames.len();
+    if received > 0 {
+        let row = local.stats.queue(queue.id);
+        row.rx_packets.add(received as u64);
+        row.rx_bytes.add(batch.frames.as_slice().iter().map(|frame| frame.len() as u64).sum());
+        batch.start(from.port);
+    }
+    if let Err(vanished) = outcome {
+        egress.vanished(from.port, vanished.errno, pool);
+    }
+    received
+}

@@ -1,0 +1,93 @@
+//! Why packets are dropped or punted: one list each, from which code, counters, `weftctl` and metrics take the words.
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal, $text:literal;)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $(#[doc = $text] $variant,)+
+        }
+
+        impl $name {
+            /// All of them, in the order of their counters.
+            pub const ALL: [Self; [$(Self::$variant),+].len()] = [$(Self::$variant),+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Its word in counters, tables and metrics.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// What happened, for people.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was dropped. A reason of the ingress side counts at the port it came from, one of the egress side
+    /// at the port it was to leave by.
+    DropReason {
+        // ingress side
+        Truncated = "truncated", "shorter than its headers say";
+        Malformed = "malformed", "an IP header that no host may send (version, length or header checksum)";
+        TinyFragment = "tiny_fragment", "a fragment made to hide TCP flags (RFC 1858 §3)";
+        BadSource = "bad_source", "a group address as source MAC";
+        Spoofed = "spoofed", "source addresses that are not those of an endpoint on the port";
+        NoEndpoint = "no_endpoint", "a pod port without an endpoint";
+        VlanNotAllowed = "vlan_not_allowed", "a VLAN tag that the port does not carry, or none where one is needed";
+        NotForGateway = "not_for_gateway", "a routed network's frame whose destination MAC is not the gateway's";
+        Multicast = "multicast", "multicast or broadcast in a routed network";
+        NotIp = "not_ip", "neither IP nor ARP, in a routed network";
+        Ignored = "ignored", "neighbour or router discovery that needs no answer";
+        Isolated = "isolated", "destination in another network";
+        NoRoute = "no_route", "no route to the destination, and no host port to hand it to";
+        NeighbourUnresolved = "neighbour_unresolved", "the next hop's MAC is not known yet";
+        SamePort = "same_port", "destination is behind the port it came from";
+        Rule = "rule", "an operator's rule says drop";
+        Policed = "policed", "over the rate that a rule allows";
+        TooManyActions = "too_many_actions", "more rules with `continue` matched than a program holds";
+        PuntFull = "punt_full", "the slow path is behind: its ring is full";
+        // egress side
+        PortGone = "port_gone", "the port to leave by is gone";
+        TxFull = "tx_full", "the port to leave by is full";
+        HandoffFull = "handoff_full", "the thread that owns the queue to leave by is behind";
+        TooBig = "too_big", "larger than the port's MTU and may not be cut";
+        NoFrames = "no_frames", "frame memory is used up";
+        Refused = "refused", "the device refused the frame";
+    }
+}
+
+reasons! {
+    /// Why a packet went to the slow path.
+    PuntReason {
+        Arp = "arp", "an ARP request for the switch to answer";
+        Nd = "nd", "IPv6 neighbour or router discovery for the switch to answer";
+        Local = "local", "for one of the switch's own (gateway) addresses";
+        TtlExpired = "ttl_expired", "TTL or hop limit used up: ICMP time exceeded";
+        TooBig = "too_big", "larger than the egress MTU and may not be fragmented: ICMP too big";
+        Unreachable = "unreachable", "no such host or network: ICMP unreachable";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_distinct_and_plain() {
+        for words in
+            [DropReason::ALL.map(DropReason::word).to_vec(), PuntReason::ALL.map(PuntReason::word).to_vec()]
+        {
+            let set: std::collections::BTreeSet<_> = words.iter().collect();
+            assert_eq!(set.len(), words.len());
+            assert!(
+                words.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+            );
+        }
+    }
+}

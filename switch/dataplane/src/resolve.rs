@@ -1,0 +1,115 @@
+//! The slow half of `classify`: what to do with a flow, from the snapshot alone. A pure function of key and snapshot.
+//!
+//! Order: operators' rules, then the ingress port's role, then the network's way of forwarding. Later parts (connection
+//! tracking, services, policy, masquerade, forwards) have their place between rules and forwarding.
+
+mod bridged;
+mod routed;
+
+use weft_wire::NetworkId;
+
+use crate::{
+    key::FlowKey,
+    mailbox::Learn,
+    program::{Action, Program, Verdict},
+    reason::DropReason,
+    rules::Step,
+    snapshot::{Mode, PortView, Role, Snapshot},
+};
+
+/// What `resolve` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolved {
+    /// What to do with the flow's packets.
+    pub program: Program,
+    /// A source address that is new or has moved.
+    pub learn: Option<Learn>,
+}
+
+impl From<Program> for Resolved {
+    fn from(program: Program) -> Self {
+        Self { program, learn: None }
+    }
+}
+
+fn dropped(program: Program, reason: DropReason) -> Resolved {
+    program.ending(Verdict::Drop(reason)).into()
+}
+
+/// Decides a flow.
+pub fn resolve(key: &FlowKey, snapshot: &Snapshot) -> Resolved {
+    let program = Program::end(Verdict::Drop(DropReason::NoRoute));
+    let Some(ingress) = key.ingress().and_then(|id| snapshot.port(id)) else {
+        return dropped(program, DropReason::PortGone);
+    };
+    let place = place(key, ingress);
+    let mut rewritten = *key;
+    let (mut program, end) =
+        apply_rules(&mut rewritten, place.ok().and_then(|place| place.network), snapshot, program);
+    if let Some(end) = end {
+        return program.ending(end).into();
+    }
+    let place = match place {
+        Ok(place) => place,
+        Err(reason) => return dropped(program, reason),
+    };
+    // A rule may have taken the tag off already: go by what the packet looks like now.
+    if rewritten.vlan().is_some() {
+        program.push(Action::PopVlan);
+    }
+    match place.network.and_then(|id| Some((id, snapshot.network(id)?))) {
+        Some((id, network)) if network.mode == Mode::Bridged => {
+            bridged::resolve(key, &rewritten, id, network, ingress, snapshot, program)
+        }
+        found => routed::resolve(key, &rewritten, found.map(|(id, _)| id), ingress, snapshot, program),
+    }
+}
+
+/// What the ingress port and tag say of a frame.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The frame's network; none for the host and fabric ports, which reach every routed network.
+    network: Option<NetworkId>,
+}
+
+fn place(key: &FlowKey, ingress: &PortView) -> Result<Place, DropReason> {
+    let vlan = key.vlan().filter(|&id| id != 0);
+    match (&ingress.role, vlan) {
+        (Role::Trunk(vlans), Some(vlan)) => {
+            let network = vlans.iter().find(|(id, _)| id.get() == vlan).map(|(_, network)| *network);
+            network.map(|network| Place { network: Some(network) }).ok_or(DropReason::VlanNotAllowed)
+        }
+        (Role::Trunk(_), None) | (_, Some(_)) => Err(DropReason::VlanNotAllowed),
+        (Role::Pod, None) => {
+            ingress.network.map(|network| Place { network: Some(network) }).ok_or(DropReason::NoEndpoint)
+        }
+        (Role::Access(network), None) => Ok(Place { network: Some(*network) }),
+        (Role::Host | Role::Fabric, None) => Ok(Place { network: None }),
+    }
+}
+
+/// Runs the packet past the rules: `key` becomes what the matched rules make of it.
+fn apply_rules(
+    key: &mut FlowKey,
+    network: Option<NetworkId>,
+    snapshot: &Snapshot,
+    mut program: Program,
+) -> (Program, Option<Verdict>) {
+    let mut from = 0;
+    while let Some((index, rule)) = snapshot.rules.next_match(from, key, network) {
+        program.push(Action::Rule(index as u16));
+        for step in &rule.steps {
+            match step {
+                Step::Set(field) => field.apply_to_key(key),
+                Step::PushVlan(vlan) => key.tag = (key.tag & 0x6000) | FlowKey::TAGGED | vlan.get(),
+                Step::PopVlan => key.tag &= 0x6000,
+                Step::Mirror(_) | Step::Police(_) => {}
+            }
+        }
+        if rule.end.is_some() {
+            return (program, rule.end);
+        }
+        from = index + 1;
+    }
+    (program, None)
+}

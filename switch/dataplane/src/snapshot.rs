@@ -1,0 +1,147 @@
+//! The configuration as PMD threads see it: immutable, published whole. Built by `weftd`'s `compile`, which is pure.
+
+use std::{net::IpAddr, sync::Arc};
+
+use hashbrown::HashMap;
+use weft_pmd::Caps;
+use weft_wire::{Mac, NetworkId, PortId, ThreadId, VlanId, ip};
+
+use crate::{rules::RuleTable, stats::PortStats, table::routes::Routes};
+
+/// What a port is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// Endpoints (pods) of one network are behind it; untagged.
+    Pod,
+    /// The node itself.
+    Host,
+    /// Other nodes.
+    Fabric,
+    /// Untagged member of one bridged network; addresses are learnt.
+    Access(NetworkId),
+    /// Tagged member of bridged networks; addresses are learnt.
+    Trunk(Vec<(VlanId, NetworkId)>),
+}
+
+/// A port, as the packet's path needs it.
+#[derive(Debug, Clone)]
+pub struct PortView {
+    /// What it is for.
+    pub role: Role,
+    /// The MAC that frames to a fabric port carry; else informative.
+    pub mac: Mac,
+    /// What it can carry.
+    pub caps: Caps,
+    /// Which thread owns each queue, in queue order.
+    pub owners: Vec<ThreadId>,
+    /// The network of its endpoints (pod ports).
+    pub network: Option<NetworkId>,
+    /// Its counters.
+    pub stats: Arc<PortStats>,
+}
+
+/// How a network forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The switch is every pod's gateway.
+    Routed,
+    /// The switch is a learning bridge.
+    Bridged,
+}
+
+/// A network, as the packet's path needs it.
+#[derive(Debug, Clone)]
+pub struct NetworkView {
+    /// How it forwards.
+    pub mode: Mode,
+    /// The MAC the switch answers with.
+    pub gateway_mac: Mac,
+    /// The switch's own addresses in it.
+    pub gateways: Vec<IpAddr>,
+    /// Answer ARP and ND for known endpoints (bridged).
+    pub suppress: bool,
+    /// Where flooded frames go, with the tag they need there.
+    pub members: Vec<(PortId, Option<VlanId>)>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its network.
+    pub network: NetworkId,
+    /// The port it is behind.
+    pub port: PortId,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The MACs a routed packet leaves with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Destination.
+    pub dst: Mac,
+    /// Source.
+    pub src: Mac,
+}
+
+/// Learnt addresses.
+pub type Fdb = HashMap<(NetworkId, Mac), Station>;
+
+/// Where a learnt address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Station {
+    /// Behind this port,
+    pub port: PortId,
+    /// with this tag.
+    pub vlan: Option<VlanId>,
+}
+
+/// Everything the packet's path reads. Tables are `Arc`s: a change copies only the ones it touches.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts publications; flow entries of an older one are resolved again.
+    pub generation: u64,
+    /// By [`PortId::index`].
+    pub ports: Vec<Option<Arc<PortView>>>,
+    /// By [`NetworkId::index`].
+    pub networks: Vec<Arc<NetworkView>>,
+    /// Pods, by network and MAC.
+    pub endpoints: Arc<HashMap<(NetworkId, Mac), Endpoint>>,
+    /// Exact addresses and prefixes of the routed networks, the node and its peers.
+    pub routes: Arc<Routes>,
+    /// What [`crate::program::Action::Route`] names.
+    pub rewrites: Arc<Vec<Rewrite>>,
+    /// Learnt addresses of bridged networks.
+    pub fdb: Arc<Fdb>,
+    /// Operators' rules.
+    pub rules: Arc<RuleTable>,
+    /// The port towards the node itself, and the rewrite for it.
+    pub host: Option<(PortId, u16)>,
+    /// Flow entries unused for so long are forgotten, nanoseconds.
+    pub flow_idle_ns: u64,
+}
+
+impl Snapshot {
+    /// A port, if it (still) exists.
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&PortView> {
+        self.ports.get(id.index())?.as_deref()
+    }
+
+    /// A network.
+    pub fn network(&self, id: NetworkId) -> Option<&NetworkView> {
+        self.networks.get(id.index()).map(|network| &**network)
+    }
+
+    /// The pod with this MAC.
+    pub fn endpoint(&self, network: NetworkId, mac: Mac) -> Option<&Endpoint> {
+        self.endpoints.get(&(network, mac))
+    }
+
+    /// Where an address of any routed network leads.
+    pub fn route(&self, address: IpAddr) -> Option<crate::table::routes::Route> {
+        self.routes.lookup(ip::mapped(address))
+    }
+}

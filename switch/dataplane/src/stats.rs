@@ -1,0 +1,176 @@
+//! Counters: one writer each (the thread that owns the row), any number of readers.
+//!
+//! A reader sees each counter whole, but not several of one instant; sums are exact once traffic has stopped.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crossbeam::utils::CachePadded;
+use weft_wire::{QueueId, ThreadId};
+
+use crate::reason::{DropReason, PuntReason};
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the counter's one writer may call this: it is a plain load and store, not an atomic add.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Sets it. Only the counter's one writer may call this.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// Its value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What passed one queue. Written by the thread that owns the queue.
+#[derive(Debug, Default)]
+pub struct QueueCounters {
+    /// Frames received.
+    pub rx_packets: Counter,
+    /// Their bytes.
+    pub rx_bytes: Counter,
+    /// Frames the port took.
+    pub tx_packets: Counter,
+    /// Their bytes.
+    pub tx_bytes: Counter,
+}
+
+/// What one thread decided about one port's packets.
+#[derive(Debug)]
+pub struct PortCounters {
+    /// Received here and forwarded.
+    pub forwarded: Counter,
+    /// Received here and flooded.
+    pub flooded: Counter,
+    /// Received here and punted, by reason.
+    pub punts: [Counter; PuntReason::COUNT],
+    /// Dropped, by reason: of the ingress side where received here, of the egress side where it was to leave here.
+    pub drops: [Counter; DropReason::COUNT],
+    /// Frames that were made here on their way out: flood and mirror copies, segments, fragments, the slow path's.
+    pub made: Counter,
+    /// Frames that came to be sent here, whatever became of them.
+    pub offered: Counter,
+}
+
+impl Default for PortCounters {
+    fn default() -> Self {
+        Self {
+            forwarded: Counter::default(),
+            flooded: Counter::default(),
+            punts: std::array::from_fn(|_| Counter::default()),
+            drops: std::array::from_fn(|_| Counter::default()),
+            made: Counter::default(),
+            offered: Counter::default(),
+        }
+    }
+}
+
+/// All counters of one port. They live as long as the port, across snapshots.
+#[derive(Debug)]
+pub struct PortStats {
+    queues: Box<[CachePadded<QueueCounters>]>,
+    threads: Box<[CachePadded<PortCounters>]>,
+}
+
+impl PortStats {
+    /// Zeroes for so many queues and PMD threads.
+    pub fn new(queues: usize, threads: usize) -> Self {
+        Self {
+            queues: (0..queues).map(|_| CachePadded::default()).collect(),
+            threads: (0..threads).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// One queue's row.
+    #[inline]
+    pub fn queue(&self, queue: QueueId) -> &QueueCounters {
+        &self.queues[queue.index()]
+    }
+
+    /// One thread's row.
+    #[inline]
+    pub fn thread(&self, thread: ThreadId) -> &PortCounters {
+        &self.threads[thread.index()]
+    }
+
+    /// All queues' rows.
+    pub fn queues(&self) -> impl Iterator<Item = &QueueCounters> {
+        self.queues.iter().map(|row| &**row)
+    }
+
+    /// All threads' rows.
+    pub fn threads(&self) -> impl Iterator<Item = &PortCounters> {
+        self.threads.iter().map(|row| &**row)
+    }
+
+    /// Drops of one reason, all threads.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.threads().map(|row| row.drops[reason as usize].get()).sum()
+    }
+}
+
+/// What one PMD thread did.
+#[derive(Debug, Default)]
+pub struct ThreadCounters {
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// Turns that received or sent something.
+    pub busy_turns: Counter,
+    /// Bursts received that had a frame in them.
+    pub bursts: Counter,
+    /// Frames received.
+    pub packets: Counter,
+    /// Time-stamp-counter cycles of busy turns.
+    pub busy_cycles: Counter,
+    /// Time-stamp-counter cycles of turns that found nothing, without sleep.
+    pub idle_cycles: Counter,
+    /// Times it slept.
+    pub sleeps: Counter,
+    /// Flow lookups that hit a valid entry.
+    pub flow_hits: Counter,
+    /// Lookups that went to `resolve`.
+    pub flow_misses: Counter,
+    /// Flows not installed because the table was full.
+    pub flow_table_full: Counter,
+    /// Flows in the table.
+    pub flows: Counter,
+    /// Frames for a port that no thread has any more.
+    pub orphans: Counter,
+    /// Learn events lost because the ring was full.
+    pub learn_lost: Counter,
+}
+
+/// Hits of an operator's rule.
+#[derive(Debug)]
+pub struct RuleStats {
+    threads: Box<[CachePadded<(Counter, Counter)>]>,
+}
+
+impl RuleStats {
+    /// Zeroes for so many PMD threads.
+    pub fn new(threads: usize) -> Self {
+        Self { threads: (0..threads).map(|_| CachePadded::default()).collect() }
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, thread: ThreadId, bytes: u64) {
+        let row = &self.threads[thread.index()];
+        row.0.add(1);
+        row.1.add(bytes);
+    }
+
+    /// Packets and bytes that matched.
+    pub fn total(&self) -> (u64, u64) {
+        self.threads.iter().fold((0, 0), |sum, row| (sum.0 + row.0.get(), sum.1 + row.1.get()))
+    }
+}

@@ -1,0 +1,280 @@
+//! A PMD thread's loop: every queue it owns, once per turn; then what others left for it, and a bounded bit of
+//! housekeeping. Spawning and pinning are the daemon's.
+
+use std::{os::fd::RawFd, sync::Arc};
+
+use crossbeam::channel::{Receiver, Sender};
+use weft_pmd::{Caps, FramePool, PortQueue, Queue, sys};
+use weft_wire::{PortId, QueueId, ThreadId};
+
+use crate::{
+    egress::Egress,
+    key::HashSecret,
+    mailbox::{Exits, Learn, Mailbox},
+    pipeline::{Pipeline, Polled},
+    publish::Reader,
+    snapshot::Snapshot,
+    stats::{PortStats, ThreadCounters},
+    table::flow::{FlowEntry, FlowTable},
+};
+
+/// What the control side asks of a PMD thread.
+#[derive(Debug)]
+pub enum Command {
+    /// Own and poll a queue from now on. Sent before the snapshot that names the port is published.
+    Attach {
+        /// The port.
+        port: PortId,
+        /// Which of its queues.
+        id: QueueId,
+        /// The queue.
+        queue: Queue,
+        /// What the port can carry.
+        caps: Caps,
+        /// Its counters.
+        stats: Arc<PortStats>,
+    },
+    /// Give a port's queues back. Sent after a snapshot without the port was published.
+    Detach {
+        /// The port.
+        port: PortId,
+        /// Where to.
+        reply: Sender<Vec<Queue>>,
+    },
+    /// A piece of the flow table, for people.
+    DumpFlows {
+        /// Slot to begin at.
+        from: usize,
+        /// Where to.
+        reply: Sender<FlowDump>,
+    },
+    /// End: queues are closed and dropped with the thread.
+    Stop,
+}
+
+/// A piece of a flow table.
+#[derive(Debug)]
+pub struct FlowDump {
+    /// The flows.
+    pub flows: Vec<FlowEntry>,
+    /// Where to go on; `None`: that was the last piece.
+    pub next: Option<usize>,
+    /// The thread's clock, to tell idle times.
+    pub now_ns: u64,
+    /// The generation in force: entries of another are stale.
+    pub generation: u64,
+}
+
+/// How a thread with nothing to do behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Polls on: lowest latency, a whole core.
+    Spin,
+    /// Sleeps in poll() once nothing has come for a while.
+    Adaptive,
+}
+
+/// What a thread is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its place among the threads.
+    pub id: ThreadId,
+    /// Its frames.
+    pub pool: FramePool,
+    /// Its view of the configuration.
+    pub reader: Reader<Snapshot>,
+    /// Everybody's mailboxes; its own is at its place.
+    pub mailboxes: Arc<[Mailbox]>,
+    /// The way to the control side.
+    pub exits: Arc<Exits>,
+    /// Commands to it.
+    pub commands: Receiver<Command>,
+    /// Its counters.
+    pub counters: Arc<ThreadCounters>,
+    /// Flows its table holds.
+    pub flows: usize,
+    /// Secret of its flow table.
+    pub secret: HashSecret,
+}
+
+/// A poll-mode thread.
+#[derive(Debug)]
+pub struct PmdThread {
+    pipeline: Pipeline,
+    reader: Reader<Snapshot>,
+    mailboxes: Arc<[Mailbox]>,
+    commands: Receiver<Command>,
+    polled: Vec<Polled>,
+    swept_ns: u64,
+    stopping: bool,
+}
+
+/// Nothing came for so long: sleep. Longer than the pauses inside a TCP transfer between two local pods (measured
+/// request-response turn-round: 10–60 µs), short enough that an idle node stays idle.
+const SPIN_NS: u64 = 100_000;
+/// The longest sleep; housekeeping wants its turn.
+const SLEEP_MAX_MS: i32 = 500;
+/// While a device owes us room to send: it does not wake us when it has it.
+const SLEEP_PENDING_MS: i32 = 1;
+
+impl PmdThread {
+    /// A thread without queues; they come by [`Command::Attach`].
+    pub fn new(parts: Parts) -> Self {
+        let egress = Egress::new(parts.id, parts.mailboxes.clone(), parts.exits, parts.counters.clone());
+        let flows = FlowTable::new(parts.flows, parts.secret);
+        Self {
+            pipeline: Pipeline::new(parts.pool, egress, flows, parts.counters),
+            reader: parts.reader,
+            mailboxes: parts.mailboxes,
+            commands: parts.commands,
+            polled: Vec::new(),
+            swept_ns: 0,
+            stopping: false,
+        }
+    }
+
+    /// Turns until stopped. `clock` gives nanoseconds.
+    pub fn run(&mut self, idle: Idle, clock: impl Fn() -> u64) {
+        let mut busy_ns = clock();
+        let mut began = sys::cycles();
+        while !self.stopping {
+            let now_ns = clock();
+            let worked = self.turn(now_ns);
+            let ended = sys::cycles();
+            let counters = &self.pipeline.counters;
+            counters.turns.add(1);
+            if worked {
+                counters.busy_turns.add(1);
+                counters.busy_cycles.add(ended.wrapping_sub(began));
+                busy_ns = now_ns;
+            } else {
+                counters.idle_cycles.add(ended.wrapping_sub(began));
+                if idle == Idle::Adaptive && now_ns.saturating_sub(busy_ns) > SPIN_NS {
+                    self.sleep();
+                }
+            }
+            began = if worked { ended } else { sys::cycles() };
+        }
+        self.close();
+    }
+
+    /// One turn; whether there was anything to do.
+    pub fn turn(&mut self, now_ns: u64) -> bool {
+        let mut worked = false;
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command, now_ns);
+            worked = true;
+        }
+        let Self { pipeline, reader, polled, mailboxes, .. } = self;
+        let snapshot = reader.get();
+        for &from in polled.iter() {
+            let received = pipeline.poll(from, snapshot, now_ns);
+            if received > 0 {
+                pipeline.counters.bursts.add(1);
+                pipeline.counters.packets.add(received as u64);
+                worked = true;
+            }
+        }
+        let mailbox = &mailboxes[pipeline.egress.thread.index()];
+        // As many as one burst: a neighbour's flood must not starve this thread's own queues.
+        for _ in 0..weft_pmd::BURST {
+            let Some(outbound) = mailbox.pop() else { break };
+            pipeline.egress.enqueue(outbound, &mut pipeline.pool);
+            worked = true;
+        }
+        if pipeline.egress.has_pending() {
+            pipeline.egress.transmit(&mut pipeline.pool);
+        }
+        self.sweep(now_ns);
+        worked
+    }
+
+    /// Expires idle flows, and keeps the addresses of live ones from ageing: a round of the table takes some seconds,
+    /// spread over the turns.
+    fn sweep(&mut self, now_ns: u64) {
+        const PERIOD_NS: u64 = 1_000_000;
+        const PERIODS_PER_ROUND: usize = 4096;
+        let elapsed = now_ns.saturating_sub(self.swept_ns) / PERIOD_NS;
+        if elapsed == 0 {
+            return;
+        }
+        let since_last_round = now_ns.saturating_sub(PERIODS_PER_ROUND as u64 * PERIOD_NS);
+        self.swept_ns = now_ns;
+        let Pipeline { flows, counters, egress, .. } = &mut self.pipeline;
+        let horizon_ns = now_ns.saturating_sub(self.reader.get().flow_idle_ns.max(PERIOD_NS));
+        let n = (flows.slots() / PERIODS_PER_ROUND + 1).saturating_mul(elapsed as usize).min(flows.slots());
+        flows.sweep(n, horizon_ns, |entry| {
+            if entry.program.learnt
+                && entry.used_ns >= since_last_round
+                && let Some(port) = entry.key.ingress()
+            {
+                let learn = Learn { mac: entry.key.src_mac, port, vlan: entry.key.vlan().unwrap_or(0) };
+                if egress.exits.learns.push(learn).is_err() {
+                    counters.learn_lost.add(1);
+                }
+            }
+        });
+        counters.flows.set(flows.len() as u64);
+    }
+
+    fn sleep(&mut self) {
+        let Self { pipeline, reader, mailboxes, commands, polled, .. } = self;
+        let ports = &pipeline.egress.ports;
+        let queue =
+            |from: &Polled| Some(&ports.get(from.port.index())?.as_ref()?.queues.get(from.queue)?.queue);
+        let alive = polled.iter().filter(|from| !pipeline.egress.is_gone(from.port));
+        let fds: Vec<RawFd> = alive.filter_map(|from| queue(from)?.poll_fd()).collect();
+        let pending =
+            pipeline.egress.has_pending() || polled.iter().filter_map(queue).any(PortQueue::is_sending);
+        let timeout_ms = if pending { SLEEP_PENDING_MS } else { SLEEP_MAX_MS };
+        let mailbox = &mailboxes[pipeline.egress.thread.index()];
+        let has_work = || !mailbox.is_empty() || !commands.is_empty() || reader.is_stale();
+        mailbox.bell.sleep(has_work, |bell| {
+            pipeline.counters.sleeps.add(1);
+            // An error here means that a descriptor is gone: the next turn finds out which.
+            let _ = sys::wait_readable(fds.iter().copied().chain([bell]), timeout_ms);
+        });
+    }
+
+    fn obey(&mut self, command: Command, now_ns: u64) {
+        let Pipeline { egress, pool, flows, .. } = &mut self.pipeline;
+        match command {
+            Command::Attach { port, id, queue, caps, stats } => egress.attach(port, id, queue, caps, stats),
+            Command::Detach { port, reply } => {
+                // A reply nobody waits for any more is dropped here, with the queues.
+                let _ = reply.send(egress.detach(port, pool));
+            }
+            Command::DumpFlows { from, reply } => {
+                /// Slots per piece: some microseconds of copying.
+                const PIECE: usize = 256;
+                let (entries, next) = flows.dump(from, PIECE);
+                let generation = self.reader.get().generation;
+                let _ = reply.send(FlowDump { flows: entries, next, now_ns, generation });
+                return;
+            }
+            Command::Stop => self.stopping = true,
+        }
+        self.list_polled();
+    }
+
+    fn list_polled(&mut self) {
+        self.polled.clear();
+        for (index, local) in self.pipeline.egress.ports.iter().enumerate() {
+            let (Some(local), Some(port)) = (local, PortId::from_index(index as u16)) else { continue };
+            self.polled.extend((0..local.queues.len()).map(|queue| Polled { port, queue }));
+        }
+    }
+
+    /// Closes every queue and takes what others left: no chunk stays behind.
+    fn close(&mut self) {
+        for index in 0..self.pipeline.egress.ports.len() {
+            if let Some(port) = PortId::from_index(index as u16) {
+                drop(self.pipeline.egress.detach(port, &mut self.pipeline.pool));
+            }
+        }
+        let mailbox = &self.mailboxes[self.pipeline.egress.thread.index()];
+        while let Some(outbound) = mailbox.pop() {
+            self.pipeline.pool.free(outbound.frame);
+        }
+    }
+}
