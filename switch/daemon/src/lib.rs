@@ -1,1 +1,17 @@
-//! placeholder
+//! The daemon: configuration in, a running switch out.
+//!
+//! ```text
+//!  file ─► Config ─► Desired ─► compile (pure) ─► Snapshot ─► PMD threads
+//!         as typed   as meant       ▲
+//!         spec       desired        └ Facts: opened ports, neighbours, learnt addresses
+//! ```
+//! [`desired`] checks, [`compile`] translates, [`runtime`] owns threads and memory, [`slowpath`] answers punted packets.
+//!
+//! What this crate deliberately is not: it never touches a packet that the flow table knows.
+#![forbid(unsafe_code)]
+
+pub mod assign;
+pub mod compile;
+pub mod desired;
+pub mod runtime;
+pub mod slowpath;

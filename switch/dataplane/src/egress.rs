@@ -62,7 +62,7 @@ pub(crate) fn drain(batch: &mut Batch, egress: &mut Egress, pool: &mut FramePool
         match batch.verdicts[i] {
             Verdict::Forward(port) => {
                 forwarded += 1;
-                egress.send(Outbound { port, frame, hash: batch.hashes[i] }, pool, snapshot);
+                egress.send(Outbound { port, frame, hash: batch.hashes[i], made: false }, pool, snapshot);
             }
             Verdict::Flood(network) => {
                 counters.flooded.add(1);
@@ -183,7 +183,7 @@ impl Egress {
         if let Some(view) = snapshot.port(port) {
             view.stats.thread(self.thread).made.add(1);
         }
-        self.send(Outbound { port, frame, hash: 0 }, pool, snapshot);
+        self.send(Outbound { port, frame, hash: 0, made: false }, pool, snapshot);
     }
 
     fn flood(
@@ -228,6 +228,7 @@ impl Egress {
             return self.orphan(outbound.frame, pool);
         };
         let counters = local.stats.thread(self.thread);
+        counters.made.add(outbound.made.into());
         if local.gone {
             counters.offered.add(1);
             counters.drops[DropReason::PortGone as usize].add(1);

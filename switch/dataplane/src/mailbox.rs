@@ -58,6 +58,8 @@ pub struct Outbound {
     pub frame: Frame,
     /// The flow's hash: chooses among the port's queues.
     pub hash: u64,
+    /// It was made by the slow path rather than received.
+    pub made: bool,
 }
 
 /// Where other threads leave frames for a PMD thread to send.

@@ -1,0 +1,260 @@
+//! What is meant → what PMD threads read. Pure: the same [`Desired`] and [`Facts`] give the same snapshot; nothing is
+//! opened, asked or logged here.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use hashbrown::HashMap;
+use ipnet::IpNet;
+use weft_dataplane::police::Policer;
+use weft_dataplane::{
+    program::Verdict,
+    reason::DropReason,
+    rules::{Rule, RuleTable, Step},
+    snapshot::{Endpoint, Fdb, Mode, NetworkView, PortView, Rewrite, Role, Snapshot, Station},
+    stats::{PortStats, RuleStats},
+    table::routes::{Route, Routes},
+};
+use weft_pmd::Caps;
+use weft_wire::{Mac, NetworkId, PortId, ThreadId, VlanId};
+
+use crate::desired::{self, Desired, RuleEnd, RuleStep};
+
+/// What is so, whatever is meant: opened ports, the kernel's neighbours, learnt addresses, counters that live on.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Counts publications.
+    pub generation: u64,
+    /// Ports that are open, by name. A port that is not here is left out of the snapshot.
+    pub ports: BTreeMap<String, PortFacts>,
+    /// MACs to reach other nodes by, by the nodes' addresses.
+    pub next_hops: BTreeMap<IpAddr, Mac>,
+    /// Learnt addresses: (network, MAC) → (port, tag).
+    pub fdb: HashMap<(String, Mac), (String, Option<VlanId>)>,
+    /// Counters and policers of rules, by name.
+    pub rules: BTreeMap<String, RuleFacts>,
+}
+
+/// An open port.
+#[derive(Debug, Clone)]
+pub struct PortFacts {
+    /// Its identifier.
+    pub id: PortId,
+    /// Its device's MAC.
+    pub mac: Mac,
+    /// What it can carry.
+    pub caps: Caps,
+    /// Which thread owns each queue.
+    pub owners: Vec<ThreadId>,
+    /// Its counters.
+    pub stats: Arc<PortStats>,
+}
+
+/// What of a rule lives on from snapshot to snapshot.
+#[derive(Debug, Clone)]
+pub struct RuleFacts {
+    /// Its hits.
+    pub stats: Arc<RuleStats>,
+    /// Its `police` steps' buckets, in order.
+    pub policers: Vec<Arc<Policer>>,
+}
+
+/// Makes the snapshot.
+pub fn compile(desired: &Desired, facts: &Facts) -> Snapshot {
+    let mut rewrites = Rewrites::default();
+    let ids: Vec<Option<PortId>> =
+        desired.ports.iter().map(|port| facts.ports.get(&port.name).map(|facts| facts.id)).collect();
+    let host = host(desired, facts, &mut rewrites);
+    let endpoints = endpoints(desired, &ids);
+    let routes = routes(desired, facts, &ids, &mut rewrites);
+    Snapshot {
+        generation: facts.generation,
+        ports: ports(desired, facts),
+        networks: networks(desired, &ids),
+        endpoints: Arc::new(endpoints),
+        routes: Arc::new(routes),
+        rewrites: Arc::new(rewrites.list),
+        fdb: Arc::new(fdb(desired, facts)),
+        rules: Arc::new(rules(desired, facts, &ids)),
+        host,
+        flow_idle_ns: desired.flow_idle_s.saturating_mul(1_000_000_000),
+    }
+}
+
+fn network_id(index: usize) -> NetworkId {
+    NetworkId(index as u16)
+}
+
+/// Distinct rewrites, in the order of first use.
+#[derive(Default)]
+struct Rewrites {
+    list: Vec<Rewrite>,
+    known: HashMap<(Mac, Mac), u16>,
+}
+
+impl Rewrites {
+    fn index(&mut self, dst: Mac, src: Mac) -> u16 {
+        *self.known.entry((dst, src)).or_insert_with(|| {
+            self.list.push(Rewrite { dst, src });
+            (self.list.len() - 1) as u16
+        })
+    }
+}
+
+fn host(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Option<(PortId, u16)> {
+    let port = desired.ports.iter().find(|port| port.role == desired::Role::Host)?;
+    let port = facts.ports.get(&port.name)?;
+    let gateway = desired.networks.iter().find(|network| network.mode == Mode::Routed)?;
+    Some((port.id, rewrites.index(port.mac, gateway.gateway_mac)))
+}
+
+fn ports(desired: &Desired, facts: &Facts) -> Vec<Option<Arc<PortView>>> {
+    let mut ports = Vec::new();
+    for (index, port) in desired.ports.iter().enumerate() {
+        let Some(facts) = facts.ports.get(&port.name) else { continue };
+        let at = facts.id.index();
+        if ports.len() <= at {
+            ports.resize_with(at + 1, || None);
+        }
+        let network = desired.endpoints.iter().find(|endpoint| endpoint.port == index);
+        ports[at] = Some(Arc::new(PortView {
+            role: role(desired, &port.role),
+            mac: facts.mac,
+            caps: facts.caps,
+            owners: facts.owners.clone(),
+            network: network.map(|endpoint| network_id(endpoint.network)),
+            stats: facts.stats.clone(),
+        }));
+    }
+    ports
+}
+
+fn role(desired: &Desired, role: &desired::Role) -> Role {
+    match role {
+        desired::Role::Pod => Role::Pod,
+        desired::Role::Host => Role::Host,
+        desired::Role::Fabric => Role::Fabric,
+        desired::Role::Access(network) => Role::Access(network_id(*network)),
+        desired::Role::Trunk(networks) => Role::Trunk(
+            networks
+                .iter()
+                .filter_map(|&index| Some((desired.networks[index].vlan?, network_id(index))))
+                .collect(),
+        ),
+    }
+}
+
+fn networks(desired: &Desired, ids: &[Option<PortId>]) -> Vec<Arc<NetworkView>> {
+    let view = |(index, network): (usize, &desired::Network)| {
+        let member = |(at, port): (usize, &desired::Port)| {
+            let id = ids[at]?;
+            match &port.role {
+                desired::Role::Pod => {
+                    let mut own = desired.endpoints.iter().filter(|endpoint| endpoint.port == at);
+                    own.any(|endpoint| endpoint.network == index).then_some((id, None))
+                }
+                desired::Role::Access(network) => (*network == index).then_some((id, None)),
+                desired::Role::Trunk(networks) => networks.contains(&index).then_some((id, network.vlan)),
+                desired::Role::Host | desired::Role::Fabric => None,
+            }
+        };
+        Arc::new(NetworkView {
+            mode: network.mode,
+            gateway_mac: network.gateway_mac,
+            gateways: network.gateways.clone(),
+            suppress: network.suppress,
+            members: desired.ports.iter().enumerate().filter_map(member).collect(),
+        })
+    };
+    desired.networks.iter().enumerate().map(view).collect()
+}
+
+fn endpoints(desired: &Desired, ids: &[Option<PortId>]) -> HashMap<(NetworkId, Mac), Endpoint> {
+    let entry = |endpoint: &desired::Endpoint| {
+        let network = network_id(endpoint.network);
+        let view = Endpoint {
+            network,
+            port: ids[endpoint.port]?,
+            mac: endpoint.mac,
+            addresses: endpoint.addresses.clone(),
+        };
+        Some(((network, endpoint.mac), view))
+    };
+    desired.endpoints.iter().filter_map(entry).collect()
+}
+
+fn routes(desired: &Desired, facts: &Facts, ids: &[Option<PortId>], rewrites: &mut Rewrites) -> Routes {
+    let mut routes = Routes::default();
+    let routed = |index: usize| desired.networks[index].mode == Mode::Routed;
+    for network in desired.networks.iter().filter(|network| network.mode == Mode::Routed) {
+        for prefix in &network.prefixes {
+            routes.insert(*prefix, Route::Unreachable);
+        }
+    }
+    let fabric = desired.ports.iter().find(|port| port.role == desired::Role::Fabric);
+    let uplink = fabric.and_then(|port| facts.ports.get(&port.name));
+    for peer in &desired.peers {
+        let route = match (uplink, facts.next_hops.get(&peer.address)) {
+            (Some(uplink), Some(mac)) => {
+                Route::Fabric { port: uplink.id, rewrite: rewrites.index(*mac, uplink.mac) }
+            }
+            _ => Route::Unresolved,
+        };
+        for prefix in peer.prefixes.iter().copied().chain([IpNet::from(peer.address)]) {
+            routes.insert(prefix, route);
+        }
+    }
+    for address in &desired.node.addresses {
+        routes.insert(IpNet::from(*address), Route::Node);
+    }
+    for endpoint in desired.endpoints.iter().filter(|endpoint| routed(endpoint.network)) {
+        let Some(port) = ids[endpoint.port] else { continue };
+        let rewrite = rewrites.index(endpoint.mac, desired.networks[endpoint.network].gateway_mac);
+        let route = Route::Endpoint { network: network_id(endpoint.network), port, rewrite };
+        for address in &endpoint.addresses {
+            routes.insert(IpNet::from(*address), route);
+        }
+    }
+    for (index, network) in desired.networks.iter().enumerate().filter(|(index, _)| routed(*index)) {
+        for gateway in &network.gateways {
+            routes.insert(IpNet::from(*gateway), Route::Gateway { network: network_id(index) });
+        }
+    }
+    routes
+}
+
+fn fdb(desired: &Desired, facts: &Facts) -> Fdb {
+    let station = |((network, mac), (port, vlan)): (&(String, Mac), &(String, Option<VlanId>))| {
+        let index = desired.networks.iter().position(|other| other.name == *network)?;
+        let port = facts.ports.get(port)?.id;
+        Some(((network_id(index), *mac), Station { port, vlan: *vlan }))
+    };
+    facts.fdb.iter().filter_map(station).collect()
+}
+
+fn rules(desired: &Desired, facts: &Facts, ids: &[Option<PortId>]) -> RuleTable {
+    let rule = |rule: &desired::Rule| {
+        let facts = facts.rules.get(&rule.name)?;
+        let mut matching = rule.matching.clone();
+        if let Some(port) = rule.port {
+            matching.port = Some(ids[port]?); // a port that is gone matches nothing: the rule is left out
+        }
+        let mut policers = facts.policers.iter();
+        let step = |step: &RuleStep| match step {
+            RuleStep::Set(field) => Some(Step::Set(*field)),
+            RuleStep::PushVlan(vlan) => Some(Step::PushVlan(*vlan)),
+            RuleStep::PopVlan => Some(Step::PopVlan),
+            RuleStep::Mirror(port) => ids[*port].map(Step::Mirror),
+            RuleStep::Police { .. } => policers.next().cloned().map(Step::Police),
+        };
+        let steps = rule.steps.iter().filter_map(step).collect();
+        let end = match rule.end {
+            RuleEnd::Continue => None,
+            RuleEnd::Drop => Some(Verdict::Drop(DropReason::Rule)),
+            RuleEnd::Output(port) => {
+                Some(ids[port].map_or(Verdict::Drop(DropReason::PortGone), Verdict::Forward))
+            }
+        };
+        Some(Rule { priority: rule.priority, matching, steps, end, stats: facts.stats.clone() })
+    };
+    RuleTable::new(desired.rules.iter().filter_map(rule).collect())
+}

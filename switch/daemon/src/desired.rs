@@ -1,0 +1,195 @@
+//! The configuration as meant: names resolved, defaults filled in, everything that could contradict itself checked.
+//!
+//! Only [`Desired::try_from`] makes one, so whoever holds a `Desired` need not check again: every index points at
+//! something, addresses are unique, roles fit their networks. Indices are places in the vectors.
+
+mod check;
+mod rules;
+
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use weft_ctl_api::spec::{Config, PortSpec};
+use weft_dataplane::{police::Unit, rules::Match, rules::SetField, snapshot::Mode};
+use weft_wire::{Mac, VlanId};
+
+use crate::runtime::Settings;
+
+/// The whole switch, as meant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// The node.
+    pub node: Node,
+    /// PMD threads.
+    pub pmd: Settings,
+    /// Flows unused for so long are forgotten, seconds.
+    pub flow_idle_s: u64,
+    /// Networks.
+    pub networks: Vec<Network>,
+    /// Ports.
+    pub ports: Vec<Port>,
+    /// Pods.
+    pub endpoints: Vec<Endpoint>,
+    /// Other nodes.
+    pub peers: Vec<Peer>,
+    /// Operators' rules, in the order of the configuration.
+    pub rules: Vec<Rule>,
+}
+
+/// The node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// How it forwards.
+    pub mode: Mode,
+    /// What the switch answers ARP and ND with.
+    pub gateway_mac: Mac,
+    /// Addresses that are local to this node.
+    pub prefixes: Vec<IpNet>,
+    /// The switch's own addresses.
+    pub gateways: Vec<IpAddr>,
+    /// Its tag on trunk ports.
+    pub vlan: Option<VlanId>,
+    /// Learnt addresses unused for so long are forgotten.
+    pub ageing: Duration,
+    /// Answer ARP and ND for known endpoints.
+    pub suppress: bool,
+}
+
+/// What a port is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// Pods.
+    Pod,
+    /// The node itself.
+    Host,
+    /// Other nodes.
+    Fabric,
+    /// Untagged member of a bridged network.
+    Access(usize),
+    /// Tagged member of bridged networks.
+    Trunk(Vec<usize>),
+}
+
+/// A port.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// How it is opened.
+    pub spec: PortSpec,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: String,
+    /// Its network.
+    pub network: usize,
+    /// The port it is behind.
+    pub port: usize,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Its address in the underlay.
+    pub address: IpAddr,
+    /// Its pods' prefixes.
+    pub prefixes: Vec<IpNet>,
+}
+
+/// An operator's rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Higher goes first.
+    pub priority: u16,
+    /// What it is about, but for the port.
+    pub matching: Match,
+    /// The port it is about.
+    pub port: Option<usize>,
+    /// What it does on the way.
+    pub steps: Vec<RuleStep>,
+    /// What becomes of the packet.
+    pub end: RuleEnd,
+}
+
+/// One step of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleStep {
+    /// Sets a field.
+    Set(SetField),
+    /// Puts a tag on.
+    PushVlan(VlanId),
+    /// Takes the outer tag off.
+    PopVlan,
+    /// Copies to a port.
+    Mirror(usize),
+    /// Drops what is over the rate.
+    Police {
+        /// What is counted.
+        unit: Unit,
+        /// Units per second.
+        rate: u64,
+        /// Units at once.
+        burst: u64,
+    },
+}
+
+/// What becomes of a packet a rule matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleEnd {
+    /// On to the next rule, then the ordinary way.
+    Continue,
+    /// Dropped.
+    Drop,
+    /// Out by a port.
+    Output(usize),
+}
+
+/// What is wrong with a configuration: where, what, and what to do instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}; {remedy}")]
+pub struct Invalid {
+    /// The key, such as `port "web-1".netns`.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do instead.
+    pub remedy: String,
+}
+
+impl Invalid {
+    pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { key: key.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+impl TryFrom<&Config> for Desired {
+    type Error = Invalid;
+
+    fn try_from(config: &Config) -> Result<Self, Invalid> {
+        check::desired(config)
+    }
+}

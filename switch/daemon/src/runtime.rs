@@ -1,0 +1,211 @@
+//! The running switch: memory, PMD threads, the slow path's thread, and the publication of snapshots.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{self, Sender};
+use weft_dataplane::{
+    key::HashSecret,
+    mailbox::{Exits, Mailbox},
+    publish::Publisher,
+    snapshot::Snapshot,
+    stats::{PortStats, ThreadCounters},
+    table::flow::FlowEntry,
+    thread::{Command, FlowDump, Idle, Parts, PmdThread},
+};
+use weft_pmd::{Caps, FramePool, Memory, MemoryError, Queue};
+use weft_wire::{PortId, QueueId, ThreadId};
+
+use crate::slowpath::thread::{Report, SlowPath};
+
+/// How the PMD threads are set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// One thread on each.
+    pub cores: Vec<usize>,
+    /// What a thread without work does.
+    pub idle: Idle,
+    /// Frame memory, MiB.
+    pub memory_mib: usize,
+    /// Flow table entries per thread.
+    pub flows: usize,
+}
+
+/// Why the switch can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// No memory for frames.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// No thread, no event counter.
+    #[error("cannot start PMD threads: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// A PMD thread as the control side sees it.
+#[derive(Debug)]
+pub struct Thread {
+    /// The core it is pinned to.
+    pub core: usize,
+    /// Its counters.
+    pub counters: Arc<ThreadCounters>,
+    /// Whether pinning worked.
+    pub pinned: Arc<AtomicBool>,
+    commands: Sender<Command>,
+    handle: Option<JoinHandle<()>>,
+}
+
+/// The running switch.
+pub struct Runtime {
+    /// Frame memory.
+    pub memory: Arc<Memory>,
+    /// PMD threads, by [`ThreadId`].
+    pub threads: Vec<Thread>,
+    publisher: Publisher<Snapshot>,
+    mailboxes: Arc<[Mailbox]>,
+    exits: Arc<Exits>,
+    slowpath: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// A thread that does not answer for so long is stuck, and is left alone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Runtime {
+    /// Starts the threads with an empty snapshot and no ports. `report` is called on the slow path's thread.
+    pub fn start(settings: &Settings, report: Box<dyn Fn(Report) + Send>) -> Result<Self, RuntimeError> {
+        let memory = Memory::new(settings.memory_mib)?;
+        let mailboxes: Arc<[Mailbox]> =
+            settings.cores.iter().map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
+        let exits = Arc::new(Exits::new()?);
+        let publisher = Publisher::new(Snapshot::default());
+        let epoch = Instant::now();
+        let mut threads = Vec::new();
+        for (index, &core) in settings.cores.iter().enumerate() {
+            let (commands, receiver) = channel::unbounded();
+            let counters = Arc::new(ThreadCounters::default());
+            let parts = Parts {
+                id: ThreadId(index as u16),
+                pool: FramePool::new(memory.clone()),
+                reader: publisher.reader(),
+                mailboxes: mailboxes.clone(),
+                exits: exits.clone(),
+                commands: receiver,
+                counters: counters.clone(),
+                flows: settings.flows,
+                secret: random_secret(),
+            };
+            let (idle, pinned) = (settings.idle, Arc::new(AtomicBool::new(false)));
+            let handle = thread::Builder::new().name(format!("pmd-{core}")).spawn({
+                let pinned = pinned.clone();
+                move || {
+                    let ok = core_affinity::set_for_current(core_affinity::CoreId { id: core });
+                    pinned.store(ok, Ordering::Release);
+                    PmdThread::new(parts).run(idle, || epoch.elapsed().as_nanos() as u64);
+                }
+            })?;
+            threads.push(Thread { core, counters, pinned, commands, handle: Some(handle) });
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let slowpath = SlowPath {
+            exits: exits.clone(),
+            mailboxes: mailboxes.clone(),
+            reader: publisher.reader(),
+            pool: FramePool::new(memory.clone()),
+            report,
+            stop: stop.clone(),
+        };
+        let slowpath = thread::Builder::new().name("slowpath".into()).spawn(move || slowpath.run())?;
+        Ok(Self { memory, threads, publisher, mailboxes, exits, slowpath: Some(slowpath), stop })
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        self.publisher.current()
+    }
+
+    /// Puts a snapshot in force. Nobody waits for anybody; a sleeping thread is woken so that it lets go of the old one.
+    pub fn publish(&mut self, snapshot: Snapshot) {
+        self.publisher.publish(snapshot);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.bell.ring());
+    }
+
+    /// Hands a port's queues to their threads. Comes before the snapshot that names the port.
+    pub fn attach(
+        &self,
+        port: PortId,
+        queues: Vec<Queue>,
+        owners: &[ThreadId],
+        caps: Caps,
+        stats: &Arc<PortStats>,
+    ) {
+        for (index, (queue, owner)) in queues.into_iter().zip(owners).enumerate() {
+            let id = QueueId(index as u16);
+            self.command(*owner, Command::Attach { port, id, queue, caps, stats: stats.clone() });
+        }
+    }
+
+    /// Takes a port's queues back and drops them. Comes after a snapshot without the port was published. False: a
+    /// thread did not answer; its queues go when it does.
+    pub fn detach(&self, port: PortId, owners: &[ThreadId]) -> bool {
+        let mut owners = owners.to_vec();
+        owners.sort_unstable();
+        owners.dedup();
+        owners.into_iter().all(|owner| {
+            let (reply, receiver) = channel::bounded(1);
+            self.command(owner, Command::Detach { port, reply });
+            receiver.recv_timeout(PATIENCE).is_ok()
+        })
+    }
+
+    /// All flows of one thread, piece by piece; the thread never copies more than one piece at a time.
+    pub fn flows(&self, thread: ThreadId, mut each: impl FnMut(&FlowEntry, &FlowDump) -> bool) {
+        let mut from = 0;
+        loop {
+            let (reply, receiver) = channel::bounded(1);
+            self.command(thread, Command::DumpFlows { from, reply });
+            let Ok(dump) = receiver.recv_timeout(PATIENCE) else { return };
+            if !dump.flows.iter().all(|flow| each(flow, &dump)) {
+                return;
+            }
+            match dump.next {
+                Some(next) => from = next,
+                None => return,
+            }
+        }
+    }
+
+    fn command(&self, thread: ThreadId, command: Command) {
+        // A thread that has ended dropped its receiver, and with it whatever it was asked.
+        let _ = self.threads[thread.index()].commands.send(command);
+        self.mailboxes[thread.index()].bell.ring();
+    }
+
+    /// Ends all threads; every queue is closed by the thread that owned it. Returns how many chunks of frame memory
+    /// did not come back.
+    pub fn stop(mut self) -> usize {
+        for thread in 0..self.threads.len() {
+            self.command(ThreadId(thread as u16), Command::Stop);
+        }
+        self.stop.store(true, Ordering::Release);
+        self.exits.bell.ring();
+        let handles = self.threads.iter_mut().filter_map(|thread| thread.handle.take());
+        for handle in handles.chain(self.slowpath.take()) {
+            // A thread that panicked has said so on standard error.
+            let _ = handle.join();
+        }
+        self.memory.total() - self.memory.available()
+    }
+}
+
+fn random_secret() -> HashSecret {
+    HashSecret::new(std::array::from_fn(|i| RandomState::new().hash_one(i)))
+}

@@ -1,0 +1,68 @@
+//! Neighbour advertisements (RFC 4861 §7.2.4).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use etherparse::PacketBuilder;
+use weft_dataplane::snapshot::{Mode, Snapshot};
+use weft_wire::{Mac, ip::Ipv6};
+use zerocopy::FromBytes;
+
+use super::{Packet, known_as};
+
+/// What to do about a solicitation.
+pub(super) enum Answer {
+    /// Send this back.
+    Reply(Vec<u8>),
+    /// The bridge does not know: let everyone else answer.
+    Flood,
+    /// Nothing to say.
+    Silence,
+}
+
+const ADVERTISEMENT: u8 = 136;
+/// RFC 4861 §7.1.1: what was routed on the way is not valid.
+const HOP_LIMIT: u8 = 255;
+const ROUTER: u8 = 0x80;
+const SOLICITED: u8 = 0x40;
+const OVERRIDE: u8 = 0x20;
+const TARGET_LINK_LAYER: u8 = 2;
+
+pub(super) fn answer(packet: &Packet<'_>, snapshot: &Snapshot) -> Answer {
+    let Some(target) = target(packet) else { return Answer::Silence };
+    let is_bridged = packet.network.is_some_and(|(_, network)| network.mode == Mode::Bridged);
+    match known_as(IpAddr::V6(target), packet, snapshot).and_then(|mac| advertise(packet, target, mac)) {
+        Some(bytes) => Answer::Reply(bytes),
+        None if is_bridged => Answer::Flood,
+        None => Answer::Silence,
+    }
+}
+
+/// The address asked for, of a valid solicitation.
+fn target(packet: &Packet<'_>) -> Option<Ipv6Addr> {
+    let (ip, _) = Ipv6::ref_from_prefix(packet.bytes.get(packet.headers.l3.into()..)?).ok()?;
+    // Type, code, checksum, reserved; then the target.
+    let target: [u8; 16] =
+        packet.bytes.get(usize::from(packet.headers.l4) + 8..)?.get(..16)?.try_into().ok()?;
+    (ip.hop_limit == HOP_LIMIT).then(|| target.into())
+}
+
+fn advertise(packet: &Packet<'_>, target: Ipv6Addr, mac: Mac) -> Option<Vec<u8>> {
+    let IpAddr::V6(asker) = packet.key.src_ip() else { return None };
+    // Duplicate address detection asks from `::` and is answered to all nodes (RFC 4862 §5.4.3).
+    let is_detection = asker.is_unspecified();
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let (to, to_mac) =
+        if is_detection { (all_nodes, Mac([0x33, 0x33, 0, 0, 0, 1])) } else { (asker, packet.key.src_mac) };
+    let is_router = packet.network.is_none_or(|(_, network)| network.mode == Mode::Routed);
+    let flags = OVERRIDE | if is_detection { 0 } else { SOLICITED } | if is_router { ROUTER } else { 0 };
+    let mut body = target.octets().to_vec();
+    body.extend([TARGET_LINK_LAYER, 1]);
+    body.extend(mac.0);
+    let mut bytes = Vec::with_capacity(86);
+    PacketBuilder::ethernet2(mac.0, to_mac.0)
+        .ipv6(target.octets(), to.octets(), HOP_LIMIT)
+        .icmpv6_raw(ADVERTISEMENT, 0, [flags, 0, 0, 0])
+        .write(&mut bytes, &body)
+        .ok()?;
+    Some(bytes)
+}

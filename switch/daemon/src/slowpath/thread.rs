@@ -1,0 +1,110 @@
+//! The thread that empties what PMD threads leave for the control side.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use weft_dataplane::{
+    mailbox::{Exits, Learn, Mailbox, Outbound, Punt},
+    police::{Policer, Unit},
+    publish::Reader,
+    reason::PuntReason,
+    snapshot::Snapshot,
+};
+use weft_pmd::{FramePool, sys};
+use weft_wire::PortId;
+
+use super::{Reply, answer};
+
+/// ICMP errors per second, and at once: what Linux allows itself (net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst are 1000
+/// and 50; ip-sysctl).
+const ERRORS_PER_SECOND: u64 = 1000;
+const ERRORS_BURST: u64 = 50;
+
+/// What PMD threads report that concerns the control plane rather than the sender of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// An address was seen.
+    Learn(Learn),
+    /// A port's device is gone.
+    Vanished {
+        /// The port.
+        port: PortId,
+        /// The kernel's answer.
+        errno: i32,
+    },
+}
+
+/// Everything the thread works with.
+pub struct SlowPath {
+    /// What PMD threads leave.
+    pub exits: Arc<Exits>,
+    /// Where replies go.
+    pub mailboxes: Arc<[Mailbox]>,
+    /// The configuration.
+    pub reader: Reader<Snapshot>,
+    /// Frames for replies.
+    pub pool: FramePool,
+    /// Where reports go.
+    pub report: Box<dyn Fn(Report) + Send>,
+    /// Raised to end the thread.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl SlowPath {
+    /// Serves until stopped.
+    pub fn run(mut self) {
+        /// Only a bound for the case that nothing ever happens.
+        const SLEEP_MAX_MS: i32 = 1000;
+        let start = Instant::now();
+        let errors = Policer::new(Unit::Packets, ERRORS_PER_SECOND, ERRORS_BURST);
+        while !self.stop.load(Ordering::Acquire) {
+            // An hour ahead, so that the policer's schedule starts with a full bucket.
+            let now_ns = start.elapsed().as_nanos() as u64 + 3_600_000_000_000;
+            while let Some(punt) = self.exits.punts.pop() {
+                self.serve(punt, &errors, now_ns);
+            }
+            while let Some(learn) = self.exits.learns.pop() {
+                (self.report)(Report::Learn(learn));
+            }
+            while let Some((port, errno)) = self.exits.vanished.pop() {
+                (self.report)(Report::Vanished { port, errno });
+            }
+            let has_work = || self.exits.has_work() || self.stop.load(Ordering::Acquire);
+            self.exits.bell.sleep(has_work, |bell| {
+                // An error means there is nothing to wait for; the loop goes on at its own pace.
+                let _ = sys::wait_readable(std::iter::once(bell), SLEEP_MAX_MS);
+            });
+        }
+        self.exits.drain(&mut self.pool);
+    }
+
+    fn serve(&mut self, punt: Punt, errors: &Policer, now_ns: u64) {
+        let is_error =
+            matches!(punt.reason, PuntReason::TtlExpired | PuntReason::TooBig | PuntReason::Unreachable);
+        let snapshot = self.reader.get().clone();
+        if !is_error || errors.allow(1, now_ns) {
+            for Reply { port, bytes } in
+                answer(self.pool.bytes(&punt.frame), punt.ingress, punt.reason, &snapshot)
+            {
+                self.send(port, &bytes, &snapshot);
+            }
+        }
+        self.pool.free(punt.frame);
+    }
+
+    /// Leaves a frame with the thread that owns the port's first queue.
+    fn send(&mut self, port: PortId, bytes: &[u8], snapshot: &Snapshot) {
+        let Some(owner) = snapshot.port(port).and_then(|port| port.owners.first()) else { return };
+        let Some(frame) = self.pool.alloc_copy(bytes) else { return };
+        if let Err(outbound) =
+            self.mailboxes[owner.index()].push(Outbound { port, frame, hash: 0, made: true })
+        {
+            self.pool.free(outbound.frame);
+        }
+    }
+}
