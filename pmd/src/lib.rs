@@ -32,6 +32,7 @@ pub mod memory;
 pub mod netns;
 pub mod offload;
 pub mod port;
+mod ring;
 pub mod sys;
 
 pub use burst::{BURST, Burst};

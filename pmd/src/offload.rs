@@ -1,4 +1,22 @@
-//! Offload intent: what is left to do to a packet, in virtio-net terms (virtio 1.2 §5.1.6.2), and doing it in software.
+//! Offload intent: what is left to do to a packet, in virtio-net terms (virtio 1.2 §5.1.6.2), and doing it in software
+//! where a port can't.
+//!
+//! [`fit`] is the one door egress goes through: what the port can carry passes as it is; the rest is segmented
+//! ([`mod@segment`]), completed ([`checksum`]) or fragmented ([`mod@fragment`]), or refused with a reason. Nothing is sent
+//! wrong.
+
+pub mod checksum;
+mod fragment;
+mod headers;
+mod segment;
+pub mod vnet;
+
+pub use checksum::{complete_checksum, detect_partial};
+
+use crate::{
+    frame::{Frame, FramePool},
+    port::Caps,
+};
 
 /// What is left to do to a packet before it is complete on the wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,24 +83,69 @@ pub enum GsoKind {
 /// Why a frame can't be made to fit a port. The frame has been freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
-    /// x
+    /// Larger than the port's MTU, and may not be cut.
     TooBig,
-    /// x
+    /// There is no memory for the pieces.
     NoFrames,
-    /// x
+    /// Its offload intent does not go with its headers.
     Malformed,
 }
-/// x
-pub fn fit(
-    _: &mut crate::FramePool,
-    frame: crate::Frame,
-    _: &crate::Caps,
-    out: &mut Vec<crate::Frame>,
-) -> Result<(), Unfit> {
-    out.push(frame);
-    Ok(())
+
+/// Makes a frame fit a port: appends what is to be sent instead of it to `out`, all of it or nothing.
+#[inline]
+pub fn fit(pool: &mut FramePool, frame: Frame, caps: &Caps, out: &mut Vec<Frame>) -> Result<(), Unfit> {
+    // The MTU limits L3; a tagged frame this close to it is measured exactly in `cut`.
+    const ETHERNET: usize = 14;
+    let fits = frame.len() <= caps.mtu as usize + ETHERNET;
+    if (frame.offload.is_complete() && fits)
+        || (frame.offload.gso.is_none() && caps.csum && fits && frame.offload.csum != Csum::Unknown)
+    {
+        out.push(frame);
+        return Ok(());
+    }
+    cut(pool, frame, caps, out)
 }
-/// x
-pub fn detect_partial(_: &[u8], _: usize, _: usize, _: u8) -> Option<Csum> {
-    None
+
+#[cold]
+fn cut(pool: &mut FramePool, mut frame: Frame, caps: &Caps, out: &mut Vec<Frame>) -> Result<(), Unfit> {
+    if frame.offload.csum == Csum::Unknown {
+        frame.offload.csum = Csum::Complete; // nobody found its headers: it has no checksum that we know of
+    }
+    let begin = out.len();
+    let done = match headers::find(pool.bytes(&frame), &frame.offload) {
+        Err(unfit) => Err(unfit),
+        Ok(found) => {
+            let mtu = caps.mtu as usize;
+            match frame.offload.gso {
+                Some(_) if caps.gso && found.wire_len <= mtu => return Ok(out.push(frame)),
+                Some(gso) if found.wire_len <= mtu => segment::segment(pool, &frame, gso, &found, out),
+                None if found.wire_len <= mtu => {
+                    let complete = caps.csum || complete_checksum(pool, &mut frame);
+                    return if complete {
+                        Ok(out.push(frame))
+                    } else {
+                        Err(free(pool, frame, Unfit::Malformed))
+                    };
+                }
+                _ if found.may_fragment && frame.offload.gso.is_none() => {
+                    if complete_checksum(pool, &mut frame) {
+                        fragment::fragment(pool, &frame, mtu, &found, out)
+                    } else {
+                        Err(Unfit::Malformed)
+                    }
+                }
+                _ => Err(Unfit::TooBig),
+            }
+        }
+    };
+    pool.free(frame);
+    if done.is_err() {
+        out.drain(begin..).for_each(|piece| pool.free(piece));
+    }
+    done
+}
+
+fn free(pool: &mut FramePool, frame: Frame, unfit: Unfit) -> Unfit {
+    pool.free(frame);
+    unfit
 }

@@ -139,6 +139,8 @@ fn place(netns: &Option<Netns>) -> String {
     netns.as_ref().map(|netns| format!(" in {}", netns.path().display())).unwrap_or_default()
 }
 
+mod vnet;
+
 macro_rules! queues {
     ($($(#[$doc:meta])* $variant:ident($module:ident::$queue:ident)),+ $(,)?) => {
         $(#[allow(missing_docs, reason = "documented in the file")] pub mod $module;)+

@@ -3,6 +3,9 @@
 //! # Safety
 //! Each function passes pointers that live for the duration of the call, with the lengths of what they point to.
 
+pub mod net;
+pub mod xdp;
+
 use std::{
     ffi::CStr,
     io,

@@ -1,0 +1,218 @@
+//! Sockets and devices: AF_PACKET, tap, and what the kernel says of an interface.
+//!
+//! # Safety
+//! As in [`crate::sys`]: pointers live for the call, with the lengths of what they point to.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, IoSliceMut},
+    mem::{MaybeUninit, size_of, zeroed},
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::fs::OpenOptionsExt,
+    },
+};
+
+use weft_wire::Mac;
+
+use super::check;
+
+/// Sets a socket option.
+pub(crate) fn set_option<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: `value` is readable for `len` bytes.
+    check(unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), len) }).map(drop)
+}
+
+/// Opens a socket, non-blocking and closed on exec.
+pub(crate) fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd =
+        check(unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, protocol) })?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Binds a socket to an address of the given type.
+pub(crate) fn bind<T>(fd: RawFd, address: &T) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: `address` is readable for `len` bytes.
+    check(unsafe { libc::bind(fd, std::ptr::from_ref(address).cast(), len) }).map(drop)
+}
+
+/// What the kernel says of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its MTU, bytes of L3.
+    pub mtu: u32,
+    /// Administratively up.
+    pub is_up: bool,
+}
+
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: `ifreq` is plain data; all zeroes is one of its values.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    Ok(request)
+}
+
+fn ioctl<T>(fd: RawFd, code: libc::c_ulong, argument: &mut T) -> io::Result<libc::c_int> {
+    // SAFETY: each caller pairs the request code with the argument type that the kernel reads and writes for it.
+    check(unsafe { libc::ioctl(fd, code as _, std::ptr::from_mut(argument)) })
+}
+
+/// Asks about an interface by name, in the namespace of the calling thread.
+pub fn link_info(name: &str) -> io::Result<LinkInfo> {
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    let fd = socket.as_raw_fd();
+    let mut index = request(name)?;
+    ioctl(fd, libc::SIOCGIFINDEX, &mut index)?;
+    let mut hardware = request(name)?;
+    ioctl(fd, libc::SIOCGIFHWADDR, &mut hardware)?;
+    let mut mtu = request(name)?;
+    ioctl(fd, libc::SIOCGIFMTU, &mut mtu)?;
+    let mut flags = request(name)?;
+    ioctl(fd, libc::SIOCGIFFLAGS, &mut flags)?;
+    // SAFETY: SIOCGIFINDEX has filled this field of the union.
+    let ifindex = unsafe { index.ifr_ifru.ifru_ifindex };
+    // SAFETY: SIOCGIFHWADDR has filled this field of the union.
+    let address = unsafe { hardware.ifr_ifru.ifru_hwaddr }.sa_data;
+    // SAFETY: SIOCGIFMTU has filled this field of the union.
+    let mtu = unsafe { mtu.ifr_ifru.ifru_mtu };
+    // SAFETY: SIOCGIFFLAGS has filled this field of the union.
+    let flags = unsafe { flags.ifr_ifru.ifru_flags };
+    let mut mac = [0; 6];
+    mac.iter_mut().zip(address).for_each(|(to, from)| *to = from as u8);
+    let is_up = libc::c_int::from(flags) & libc::IFF_UP != 0;
+    Ok(LinkInfo { ifindex: ifindex as u32, mac: Mac(mac), mtu: mtu as u32, is_up })
+}
+
+/// Whether an interface still exists in a socket's namespace.
+pub(crate) fn link_exists(socket: RawFd, ifindex: u32) -> bool {
+    let Ok(mut name) = request("") else { return false };
+    name.ifr_ifru.ifru_ifindex = ifindex as libc::c_int;
+    ioctl(socket, libc::SIOCGIFNAME, &mut name).is_ok()
+}
+
+/// Receive queues of an interface, as ethtool tells them; 1 where the driver does not.
+pub(crate) fn rx_queues(name: &str) -> io::Result<u16> {
+    const ETHTOOL_GCHANNELS: u32 = 0x3c;
+    const SIOCETHTOOL: libc::c_ulong = 0x8946;
+    /// `struct ethtool_channels` (linux/ethtool.h).
+    #[repr(C)]
+    struct Channels {
+        cmd: u32,
+        max: [u32; 4],
+        rx: u32,
+        tx: u32,
+        other: u32,
+        combined: u32,
+    }
+    let mut channels = Channels { cmd: ETHTOOL_GCHANNELS, max: [0; 4], rx: 0, tx: 0, other: 0, combined: 0 };
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    match ioctl(socket.as_raw_fd(), SIOCETHTOOL, &mut request) {
+        Ok(_) => Ok((channels.rx + channels.combined).max(1) as u16),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(1),
+        Err(error) => Err(error),
+    }
+}
+
+/// A packet received from an AF_PACKET socket.
+pub(crate) struct Received {
+    /// Bytes, the virtio-net header included.
+    pub(crate) len: usize,
+    /// It was longer than the buffers.
+    pub(crate) truncated: bool,
+    /// The VLAN tag (TCI) that the kernel took out of the frame.
+    pub(crate) vlan_tci: Option<u16>,
+}
+
+/// Receives one packet with its auxiliary data (packet(7), PACKET_AUXDATA).
+pub(crate) fn receive(fd: RawFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
+    /// Room for one control message of `tpacket_auxdata`, aligned as `cmsghdr` must be.
+    #[repr(C, align(8))]
+    struct Control([u8; 64]);
+    let mut control = Control([0; 64]);
+    // SAFETY: `msghdr` is plain data; all zeroes is one of its values.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = buffers.as_mut_ptr().cast(); // `IoSliceMut` has the layout of `iovec` (its documentation)
+    message.msg_iovlen = buffers.len() as _;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len() as _;
+    // SAFETY: the message points to live buffers with their lengths.
+    let len = unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) };
+    if len < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let truncated = message.msg_flags & libc::MSG_TRUNC != 0;
+    Ok(Received { len: len as usize, truncated, vlan_tci: auxiliary_tag(&message) })
+}
+
+fn auxiliary_tag(message: &libc::msghdr) -> Option<u16> {
+    // SAFETY: the kernel has filled the message's control buffer.
+    let header = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: null, or a control message inside the buffer.
+    let header_ref = unsafe { header.as_ref() }?;
+    if (header_ref.cmsg_level, header_ref.cmsg_type) != (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+        return None;
+    }
+    // SAFETY: points behind the header, inside the buffer.
+    let data = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: the kernel has put a whole `tpacket_auxdata` there; it need not be aligned.
+    let auxiliary = unsafe { data.cast::<libc::tpacket_auxdata>().read_unaligned() };
+    (auxiliary.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some(auxiliary.tp_vlan_tci)
+}
+
+/// Opens one queue of a tap device, which is made with the first; `multi_queue` for all queues or none.
+pub(crate) fn open_tap(name: &str, multi_queue: bool) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open("/dev/net/tun")?;
+    let mut request = request(name)?;
+    let mut flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    if multi_queue {
+        flags |= libc::IFF_MULTI_QUEUE;
+    }
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    ioctl(file.as_raw_fd(), libc::TUNSETIFF as libc::c_ulong, &mut request)?;
+    let mut size = crate::offload::vnet::VnetHeader::TAP as libc::c_int;
+    ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ as libc::c_ulong, &mut size)?;
+    Ok(file)
+}
+
+/// Tells a tap device which offloads its other side may use (`TUN_F_*`).
+pub(crate) fn set_tap_offload(file: &File, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD as _, libc::c_ulong::from(flags)) })
+        .map(drop)
+}
+
+/// Lifts this process's limit on locked memory, as far as it may: UMEMs are pinned.
+pub(crate) fn lift_memlock() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: a live struct. Without the right it fails, and binding a socket will say so.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// The current limit on locked memory, bytes; none: unlimited.
+pub fn memlock_limit() -> Option<u64> {
+    let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
+    // SAFETY: a live struct to fill.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, limit.as_mut_ptr()) };
+    // SAFETY: all zeroes was a value already; getrlimit fills it.
+    let limit = unsafe { limit.assume_init() };
+    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
