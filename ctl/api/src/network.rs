@@ -1,0 +1,48 @@
+//! Networks.
+
+use serde::{Deserialize, Serialize};
+use weft_wire::Mac;
+
+use crate::spec::NetworkSpec;
+
+/// Add a network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct NetworkAdd {
+    /// The network.
+    #[cfg_attr(feature = "clap", command(flatten))]
+    pub network: NetworkSpec,
+}
+
+/// Remove a network; its endpoints and ports must be gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct NetworkDel {
+    /// The network's name.
+    pub name: String,
+}
+
+/// List networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct NetworkList {}
+
+/// All networks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkRows {
+    /// One row each.
+    pub networks: Vec<NetworkRow>,
+}
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkRow {
+    /// As configured.
+    pub spec: NetworkSpec,
+    /// The MAC the switch answers with.
+    pub gateway_mac: Mac,
+    /// Its endpoints.
+    pub endpoints: usize,
+    /// Ports that are members of it.
+    pub ports: usize,
+}

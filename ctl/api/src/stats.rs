@@ -1,0 +1,37 @@
+//! Counters of ports and queues.
+
+use serde::{Deserialize, Serialize};
+
+/// Show counters per port and queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct Stats {
+    /// Of this port only.
+    pub port: Option<String>,
+}
+
+/// Counters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatsReply {
+    /// When they were read, milliseconds since weftd started.
+    pub at_ms: u64,
+    /// One row per queue.
+    pub queues: Vec<QueueStats>,
+}
+
+/// One queue's counters, since the port was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStats {
+    /// The port.
+    pub port: String,
+    /// The queue.
+    pub queue: u16,
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+}
