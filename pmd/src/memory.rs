@@ -102,6 +102,11 @@ impl Memory {
         self.hugepages
     }
 
+    /// Its size, bytes.
+    pub fn bytes_total(&self) -> usize {
+        self.small as usize * SMALL_CHUNK + self.large as usize * LARGE_CHUNK
+    }
+
     /// All chunks.
     pub fn total(&self) -> usize {
         (self.small + self.large) as usize

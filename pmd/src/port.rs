@@ -6,7 +6,13 @@
 //! **To add a port kind:** write `port/<kind>.rs`, add a line to `queues!` below; the compiler then asks for the arm in
 //! `weftd`'s `ports.rs`, and `ctl/api`'s `PortKind` for the word users type.
 
-use std::{os::fd::RawFd, path::PathBuf};
+use std::{
+    os::{
+        fd::{AsRawFd, OwnedFd, RawFd},
+        unix::fs::MetadataExt,
+    },
+    path::PathBuf,
+};
 
 use weft_wire::Mac;
 
@@ -86,6 +92,50 @@ pub struct Opened {
     pub info: PortInfo,
     /// Detaches and removes what `open` made, when dropped.
     pub guard: Guard,
+    /// Tells whether the device is still there.
+    pub probe: LinkProbe,
+}
+
+/// Tells whether a port's device and namespace are still there, for those that do not say so themselves.
+#[derive(Debug)]
+pub struct LinkProbe {
+    /// A socket in the device's namespace, and the device; none: there is no device, or its queues tell.
+    link: Option<(OwnedFd, u32)>,
+    /// The namespace's file, and what it was when the port was opened. The sockets of a port keep a namespace alive whose
+    /// name is gone; it is gone all the same for whoever deleted it.
+    netns: Option<(PathBuf, (u64, u64))>,
+}
+
+impl LinkProbe {
+    /// For ports without a device.
+    pub const NONE: Self = Self { link: None, netns: None };
+
+    /// For a device in the calling thread's namespace, which users name `netns`.
+    pub(crate) fn new(ifindex: u32, netns: Option<&Netns>) -> Self {
+        let socket = crate::sys::net::socket(libc::AF_INET, libc::SOCK_DGRAM, 0).ok();
+        let netns = netns.map(Netns::path);
+        let netns = netns.and_then(|path| identity(&path).map(|identity| (path, identity)));
+        Self { link: socket.map(|socket| (socket, ifindex)), netns }
+    }
+
+    /// Says what is gone.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some((path, was)) = &self.netns
+            && identity(path) != Some(*was)
+        {
+            return Err(format!("namespace {} is gone", path.display()));
+        }
+        match &self.link {
+            Some((socket, ifindex)) if !crate::sys::net::link_exists(socket.as_raw_fd(), *ifindex) => {
+                Err("its device is gone".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn identity(path: &std::path::Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// A network namespace, as users name it.

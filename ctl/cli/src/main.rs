@@ -1,2 +1,164 @@
-//! placeholder
-fn main() {}
+//! `weftctl`: drives a running weftd.
+#![forbid(unsafe_code)]
+
+mod commands;
+mod render;
+mod watch;
+
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{CommandFactory, Parser};
+use commands::Noun;
+use weft_ctl_api::{
+    Call,
+    client::{Client, ClientError},
+    spec::DEFAULT_SOCKET,
+};
+
+use crate::render::Render;
+
+/// Control a weft switch: ports, networks, endpoints, flows.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weftctl",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage.\n\
+                  Examples:\n  weftctl status\n  weftctl port list\n  weftctl drops\n  weftctl stats --watch\n  \
+                  weftctl flow add no-telnet --priority 100 --match network=pods,protocol=tcp,dst_port=23 --action drop"
+)]
+struct Arguments {
+    /// The control socket.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "WEFT_SOCKET")]
+    socket: PathBuf,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Give up after so many seconds.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10)]
+    timeout: u64,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+/// Where replies go, and how they look there.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) json: bool,
+}
+
+impl Session {
+    /// Asks, and prints the answer.
+    pub(crate) fn show<C: Call>(&mut self, call: &C) -> Result<(), ClientError>
+    where
+        C::Reply: Render,
+    {
+        let reply = self.client.call(call)?;
+        self.print(&reply)
+    }
+
+    /// Prints a reply.
+    pub(crate) fn print<R: Render + serde::Serialize>(&self, reply: &R) -> Result<(), ClientError> {
+        let text = if self.json {
+            serde_json::to_string_pretty(reply).map_err(std::io::Error::other)?
+        } else {
+            reply.render()
+        };
+        print_line(&text)
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no error of ours.
+pub(crate) fn print_line(text: &str) -> Result<(), ClientError> {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        outcome => Ok(outcome?),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Noun::Completions { shell } = arguments.noun {
+        clap_complete::generate(shell, &mut Arguments::command(), "weftctl", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    let timeout = Duration::from_secs(arguments.timeout.max(1));
+    let outcome = Client::connect(&arguments.socket, timeout)
+        .and_then(|client| arguments.noun.run(&mut Session { client, json: arguments.json }));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let (true, ClientError::Refused(refused)) = (arguments.json, &error) {
+                let _ = print_line(&serde_json::json!({ "error": refused }).to_string());
+            }
+            eprintln!("weftctl: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_can_be_said() {
+        for line in [
+            "status",
+            "port add web --kind tap --device eth0 --netns web --mtu 1450",
+            "port add lan --kind xsk --role access --network lan --device v0 --queues 0,1 --core 1",
+            "port del web --force",
+            "port list",
+            "port show web",
+            "network add pods --prefix 10.0.0.0/24 --gateway 10.0.0.1",
+            "network del pods",
+            "network list",
+            "endpoint add default/web --network pods --port web --mac 02:00:00:00:00:05 --address 10.0.0.5 --address fd00::5",
+            "endpoint del default/web",
+            "endpoint list --network pods",
+            "flow add f --priority 7 --match protocol=tcp,dst_port=80 --action set:dscp=46 --action continue",
+            "flow del f",
+            "flow list",
+            "flow cache --address 10.0.0.5 --protocol tcp --limit 5",
+            "fdb list",
+            "fdb flush --network lan",
+            "pmd list",
+            "stats web",
+            "stats --watch",
+            "stats --watch 2",
+            "drops web",
+            "config show",
+            "config save /tmp/x.toml",
+            "config check x.toml",
+            "config reload",
+            "completions bash",
+        ] {
+            let words = ["weftctl"].into_iter().chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes_get_a_sentence() {
+        for (line, says) in [
+            ("port add web --kind tpa", "tap"),
+            ("endpoint add a --network p --port q --mac 02:00", "is not a MAC address"),
+            ("flow add f --action dorp", "use drop,"),
+            ("flow add f --match dport=3 --action drop", "can't be matched"),
+            ("network add n --prefix 10.0.0.0/33", "--prefix"),
+            ("network add n --vlan 4095", "use 1 to 4094"),
+            ("prot list", "port"),
+        ] {
+            let words = ["weftctl"].into_iter().chain(line.split(' '));
+            let error = Arguments::try_parse_from(words).unwrap_err();
+            assert!(error.to_string().contains(says), "{line}: {error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}

@@ -14,7 +14,7 @@ use weft_wire::{
 };
 use zerocopy::IntoBytes;
 
-use super::{Caps, Guard, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished};
+use super::{Caps, Guard, LinkProbe, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished};
 use crate::{
     burst::Burst,
     frame::{ChunkClass, FramePool},
@@ -91,6 +91,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
             why: String::new(),
         },
         guard: Guard::None,
+        probe: LinkProbe::NONE,
     })
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use weft_wire::Mac;
 
-use super::{Caps, Guard, Opened, PortInfo, PortQueue, Queue, Sent, Vanished};
+use super::{Caps, Guard, LinkProbe, Opened, PortInfo, PortQueue, Queue, Sent, Vanished};
 use crate::{burst::Burst, frame::FramePool};
 
 /// Opens a null port of `queues` queues.
@@ -19,6 +19,7 @@ pub fn open(queues: u16, mtu: u32) -> Opened {
             why: String::new(),
         },
         guard: Guard::None,
+        probe: LinkProbe::NONE,
     }
 }
 

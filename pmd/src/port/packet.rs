@@ -7,7 +7,7 @@
 use std::{fs::File, io, os::fd::AsRawFd, os::fd::RawFd};
 
 use super::{
-    Caps, Guard, Netns, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished,
+    Caps, Guard, LinkProbe, Netns, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished,
     vnet::{Flavour, VnetQueue},
 };
 use crate::{
@@ -37,7 +37,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
         Some(netns) => PortError::NoNetns { netns: netns.clone(), source },
         None => PortError::Spec(source.to_string()),
     };
-    let (link, sockets) = opened.map_err(no_netns)??;
+    let (link, sockets, probe) = opened.map_err(no_netns)??;
     let flavour = Flavour::Packet { ifindex: link.ifindex };
     let queue = |file| Queue::Packet(Box::new(PacketQueue(VnetQueue::new(file, flavour))));
     Ok(Opened {
@@ -50,10 +50,11 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
             why: if link.is_up { String::new() } else { format!("{} is down", spec.device) },
         },
         guard: Guard::None,
+        probe,
     })
 }
 
-fn open_here(spec: &Spec) -> Result<(LinkInfo, Vec<File>), PortError> {
+fn open_here(spec: &Spec) -> Result<(LinkInfo, Vec<File>, LinkProbe), PortError> {
     let link = net::link_info(&spec.device)
         .map_err(|_| PortError::NoDevice { device: spec.device.clone(), netns: spec.netns.clone() })?;
     let group = link.ifindex as u16 ^ std::process::id() as u16;
@@ -68,7 +69,7 @@ fn open_here(spec: &Spec) -> Result<(LinkInfo, Vec<File>), PortError> {
         },
         source,
     })?;
-    Ok((link, sockets))
+    Ok((link, sockets, LinkProbe::new(link.ifindex, spec.netns.as_ref())))
 }
 
 /// Options as in packet(7).

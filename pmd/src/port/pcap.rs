@@ -12,7 +12,7 @@ use std::{
 use pcap_file::pcap::{PcapPacket, PcapReader, PcapWriter};
 use weft_wire::Mac;
 
-use super::{Caps, Guard, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished};
+use super::{Caps, Guard, LinkProbe, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished};
 use crate::{burst::Burst, frame::FramePool};
 
 /// What to open.
@@ -43,6 +43,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
             why: String::new(),
         },
         guard: Guard::None,
+        probe: LinkProbe::NONE,
     })
 }
 

@@ -6,7 +6,7 @@
 use std::{fs::File, io, os::fd::RawFd};
 
 use super::{
-    Caps, Guard, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished,
+    Caps, Guard, LinkProbe, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished,
     vnet::{Flavour, VnetQueue},
 };
 use crate::{burst::Burst, frame::FramePool, sys::net};
@@ -60,6 +60,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
             why,
         },
         guard: Guard::None,
+        probe: LinkProbe::NONE,
     })
 }
 

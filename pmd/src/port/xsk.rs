@@ -23,7 +23,7 @@ use std::{
 pub use program::Attachment;
 pub use queue::{Counters, XskQueue};
 
-use super::{Caps, Guard, Netns, Opened, PortError, PortInfo, Queue};
+use super::{Caps, Guard, LinkProbe, Netns, Opened, PortError, PortInfo, Queue};
 use crate::{
     memory::{Memory, SMALL_CHUNK},
     netns,
@@ -141,6 +141,7 @@ fn open_here(spec: &Spec, memory: &Arc<Memory>) -> Result<Opened, PortError> {
             why: why.join("; "),
         },
         guard: Guard::Xsk(attachment),
+        probe: LinkProbe::new(link.ifindex, spec.netns.as_ref()),
     })
 }
 

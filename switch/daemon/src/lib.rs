@@ -12,6 +12,12 @@
 
 pub mod assign;
 pub mod compile;
+pub mod config;
+pub mod control;
 pub mod desired;
+pub mod netlink;
+pub mod ports;
 pub mod runtime;
+pub mod server;
 pub mod slowpath;
+pub mod switch;

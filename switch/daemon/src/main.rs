@@ -1,2 +1,115 @@
-//! placeholder
-fn main() {}
+//! `weftd`: the switch.
+#![forbid(unsafe_code)]
+
+use std::{path::PathBuf, process::ExitCode, thread};
+
+use clap::Parser;
+use crossbeam::channel;
+use tokio::signal::unix::{SignalKind, signal};
+use weftd::{
+    config,
+    control::{self, Event},
+    runtime::Runtime,
+    server::socket::ControlSocket,
+    switch::{Retry, Switch},
+};
+
+/// A user-space virtual switch for Kubernetes nodes.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = "SIGHUP reloads the configuration; SIGTERM ends weftd and removes what it made.")]
+struct Arguments {
+    /// Run with this configuration (configs/full.toml documents every key).
+    #[arg(long, value_name = "FILE", required_unless_present = "check")]
+    config: Option<PathBuf>,
+    /// Only check a configuration, and say what is wrong with it.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    check: Option<PathBuf>,
+    /// How much to log: error, warn, info, debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "WEFT_LOG")]
+    log: String,
+    /// Log one JSON object a line.
+    #[arg(long)]
+    log_json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match (&arguments.check, &arguments.config) {
+        (Some(path), _) => config::check(path).map(|_| println!("{}: valid", path.display())).map_err(Into::into),
+        (None, Some(path)) => {
+            start_log(&arguments);
+            run(path.clone())
+        }
+        (None, None) => Ok(()), // clap does not let it come to that
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weftd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(arguments: &Arguments) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    if arguments.log_json { log.json().init() } else { log.init() }
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn run(path: PathBuf) -> Result<(), AnyError> {
+    let (config, desired) = config::check(&path)?;
+    /// Events the control thread may be behind; learnt addresses beyond it are lost, and seen again.
+    const EVENTS: usize = 8192;
+    let (events, receiver) = channel::bounded(EVENTS);
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The socket first: two weftds on one node would fight over ports.
+    let socket = {
+        let _guard = tokio.enter();
+        ControlSocket::bind(&config.node.control, config.node.control_group.as_deref())?
+    };
+    let runtime = Runtime::start(&desired.pmd, control::reporter(events.clone()))?;
+    if !runtime.memory.hugepages() {
+        tracing::info!("no free hugepages: frame memory is on ordinary pages (vm.nr_hugepages)");
+    }
+    let mut switch = Switch::new(config.clone(), runtime, Some(path.clone()), events.clone())?;
+    if let Err(error) = switch.apply(config, Retry::Nothing) {
+        switch.stop();
+        return Err(format!("{}: {error}", path.display()).into());
+    }
+    let ports = switch.ports.len();
+    tracing::info!(node = switch.desired.node.name, ports, control = %switch.config.node.control.display(), "ready");
+    let control = thread::Builder::new().name("control".into()).spawn(move || control::run(switch, &receiver))?;
+    tokio.block_on(serve(&socket, events))?;
+    drop(socket);
+    let switch = control.join().map_err(|_| "the control thread panicked")?;
+    match switch.stop() {
+        0 => tracing::info!("ended"),
+        lost => tracing::warn!(lost, "ended; frames were still in the kernel's hands"),
+    }
+    Ok(())
+}
+
+/// Serves the socket and signals until told to end.
+async fn serve(socket: &ControlSocket, events: channel::Sender<Event>) -> Result<(), AnyError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let clients = socket.serve(events.clone());
+    tokio::pin!(clients);
+    loop {
+        tokio::select! {
+            () = &mut clients => return Ok(()),
+            _ = hangup.recv() => {
+                let _ = events.try_send(Event::Reload); // a full queue has no room for one more reload either
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    events.send(Event::Stop)?;
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Nouns and verbs, as typed. Each verb's arguments are its struct in `weft-ctl-api`.
+
+use clap::{Args, Subcommand};
+use clap_complete::Shell;
+use weft_ctl_api::{client::ClientError, config, drops, endpoint, fdb, flow, network, pmd, port, stats, status};
+
+use crate::{Session, watch};
+
+/// What to talk about.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
+pub(crate) enum Noun {
+    /// Show the switch's state at a glance.
+    Status(status::Status),
+    /// Ports: ways in and out of the switch.
+    #[command(subcommand)]
+    Port(Port),
+    /// Networks: L2 or L3 domains.
+    #[command(subcommand)]
+    Network(Network),
+    /// Endpoints: pods.
+    #[command(subcommand)]
+    Endpoint(Endpoint),
+    /// Flow rules, and the flows each core has cached.
+    #[command(subcommand)]
+    Flow(Flow),
+    /// Addresses learnt in bridged networks.
+    #[command(subcommand)]
+    Fdb(Fdb),
+    /// PMD threads.
+    #[command(subcommand)]
+    Pmd(Pmd),
+    /// Show counters per port and queue.
+    Stats(WatchedStats),
+    /// Show drops by port and reason.
+    Drops(drops::Drops),
+    /// The configuration as a whole.
+    #[command(subcommand)]
+    Config(Config),
+    /// Print a shell's completion script.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchedStats {
+    #[command(flatten)]
+    call: stats::Stats,
+    /// Show rates, again and again, every so many seconds.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+    watch: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
+pub(crate) enum Port {
+    #[command(after_help = "Examples:\n  weftctl port add web-2 --kind tap --device eth0 --netns web-2\n  \
+                            weftctl port add db --kind packet --device veth7\n  \
+                            weftctl port add lan --kind xsk --role access --network lan --device ens2")]
+    Add(port::PortAdd),
+    Del(port::PortDel),
+    List(port::PortList),
+    Show(port::PortShow),
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
+pub(crate) enum Network {
+    #[command(after_help = "Examples:\n  weftctl network add pods --prefix 10.244.0.0/24 --gateway 10.244.0.1\n  \
+                            weftctl network add lan --mode bridged --vlan 10")]
+    Add(network::NetworkAdd),
+    Del(network::NetworkDel),
+    List(network::NetworkList),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Endpoint {
+    #[command(after_help = "Example:\n  weftctl endpoint add default/web-2 --network pods --port web-2 \\\n    \
+                            --mac 02:00:0a:f4:00:06 --address 10.244.0.6 --address fd00:244::6")]
+    Add(endpoint::EndpointAdd),
+    Del(endpoint::EndpointDel),
+    List(endpoint::EndpointList),
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
+pub(crate) enum Flow {
+    #[command(after_help = "Match fields: port, network, vlan, src_mac, dst_mac, ethertype, src, dst, protocol, src_port,\n\
+                            dst_port, tcp_flags (syn,!ack).\n\
+                            Actions: drop, continue, output:PORT, set:FIELD=VALUE (src_mac, dst_mac, src_ip, dst_ip, src_port,\n\
+                            dst_port, dscp, ttl), push_vlan:ID, pop_vlan, mirror:PORT, police:RATE[,burst=SIZE].\n\
+                            Examples:\n  weftctl flow add no-telnet --priority 100 \\\n    \
+                            --match network=pods,protocol=tcp,dst_port=23 --action drop\n  \
+                            weftctl flow add slow --match src=10.244.0.5 --action police:10mbit --action continue")]
+    Add(flow::FlowAdd),
+    Del(flow::FlowDel),
+    List(flow::FlowList),
+    Cache(flow::FlowCache),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fdb {
+    List(fdb::FdbList),
+    Flush(fdb::FdbFlush),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pmd {
+    List(pmd::PmdList),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    Show(config::ConfigShow),
+    Save(config::ConfigSave),
+    Check(config::ConfigCheck),
+    Reload(config::ConfigReload),
+}
+
+impl Noun {
+    /// Asks weftd and prints what it says.
+    pub(crate) fn run(self, session: &mut Session) -> Result<(), ClientError> {
+        match self {
+            Self::Status(call) => session.show(&call),
+            Self::Port(Port::Add(call)) => session.show(&call),
+            Self::Port(Port::Del(call)) => session.show(&call),
+            Self::Port(Port::List(call)) => session.show(&call),
+            Self::Port(Port::Show(call)) => session.show(&call),
+            Self::Network(Network::Add(call)) => session.show(&call),
+            Self::Network(Network::Del(call)) => session.show(&call),
+            Self::Network(Network::List(call)) => session.show(&call),
+            Self::Endpoint(Endpoint::Add(call)) => session.show(&call),
+            Self::Endpoint(Endpoint::Del(call)) => session.show(&call),
+            Self::Endpoint(Endpoint::List(call)) => session.show(&call),
+            Self::Flow(Flow::Add(call)) => session.show(&call),
+            Self::Flow(Flow::Del(call)) => session.show(&call),
+            Self::Flow(Flow::List(call)) => session.show(&call),
+            Self::Flow(Flow::Cache(call)) => session.show(&call),
+            Self::Fdb(Fdb::List(call)) => session.show(&call),
+            Self::Fdb(Fdb::Flush(call)) => session.show(&call),
+            Self::Pmd(Pmd::List(call)) => session.show(&call),
+            Self::Stats(WatchedStats { call, watch: None }) => session.show(&call),
+            Self::Stats(WatchedStats { call, watch: Some(seconds) }) => watch::stats(session, &call, seconds),
+            Self::Drops(call) => session.show(&call),
+            Self::Config(Config::Show(call)) => session.show(&call),
+            Self::Config(Config::Save(call)) => session.show(&absolute_save(call)),
+            Self::Config(Config::Check(call)) => session.show(&absolute_check(call)),
+            Self::Config(Config::Reload(call)) => session.show(&call),
+            Self::Completions { .. } => Ok(()),
+        }
+    }
+}
+
+/// A file is named from where the user stands, and opened where weftd stands.
+fn absolute_save(call: config::ConfigSave) -> config::ConfigSave {
+    config::ConfigSave { file: call.file.map(|file| std::path::absolute(&file).unwrap_or(file)) }
+}
+
+fn absolute_check(call: config::ConfigCheck) -> config::ConfigCheck {
+    config::ConfigCheck { file: std::path::absolute(&call.file).unwrap_or(call.file) }
+}

@@ -1,0 +1,115 @@
+//! The control thread: the one owner of the [`Switch`]. Requests, reports of PMD threads, netlink and signals come to it
+//! as events, one after the other; nothing else changes anything.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use serde_json::Value;
+use weft_ctl_api::{Error, serve};
+
+use crate::{
+    config,
+    netlink::nexthop::NextHops,
+    server::Session,
+    slowpath::thread::Report,
+    switch::{Retry, Switch, TICK},
+};
+
+/// What happens.
+#[derive(Debug)]
+pub enum Event {
+    /// A request over the control socket.
+    Request {
+        /// Its verb.
+        verb: String,
+        /// Its arguments.
+        args: Value,
+        /// Who asks, for the log.
+        peer: String,
+        /// Where the answer goes.
+        reply: tokio::sync::oneshot::Sender<Result<Value, Error>>,
+    },
+    /// A PMD thread reports.
+    Report(Report),
+    /// The kernel reaches other nodes another way than before.
+    NextHops(NextHops),
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM or SIGINT.
+    Stop,
+}
+
+/// Learnt addresses wait for so long, so that many are published at once.
+const LEARN_EVERY: Duration = Duration::from_millis(10);
+
+/// Serves until stopped; returns the switch to be taken down.
+pub fn run(switch: Switch, events: &Receiver<Event>) -> Switch {
+    let mut session = Session::new(switch);
+    let mut ticked = Instant::now();
+    let mut published = Instant::now();
+    loop {
+        match events.recv_timeout(LEARN_EVERY.min(TICK)) {
+            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return session.switch,
+            Ok(event) => handle(&mut session, event),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if published.elapsed() >= LEARN_EVERY {
+            session.switch.publish_learnt();
+            published = Instant::now();
+        }
+        if ticked.elapsed() >= TICK {
+            session.switch.check_devices();
+            session.switch.age();
+            ticked = Instant::now();
+        }
+    }
+}
+
+fn handle(session: &mut Session, event: Event) {
+    match event {
+        Event::Request { verb, args, peer, reply } => {
+            let answer = serve(session, &verb, args);
+            match &answer {
+                Err(error) => tracing::info!(verb, peer, %error, "request refused"),
+                Ok(_) => tracing::debug!(verb, peer, "request served"),
+            }
+            // Whoever asked may have gone.
+            let _ = reply.send(answer);
+        }
+        Event::Report(Report::Learn(learn)) => session.switch.learn(learn),
+        Event::Report(Report::Vanished { port, errno }) => session.switch.port_vanished(port, errno),
+        Event::NextHops(hops) => session.switch.set_next_hops(hops),
+        Event::Reload => match reload(&mut session.switch) {
+            Ok(()) => tracing::info!(generation = session.switch.generation(), "configuration reloaded"),
+            Err(error) => tracing::error!(%error, "configuration not reloaded: nothing has changed"),
+        },
+        Event::Stop => {}
+    }
+}
+
+/// Reads the configuration file again and goes over to it.
+pub fn reload(switch: &mut Switch) -> Result<(), Error> {
+    use weft_ctl_api::Code;
+    let Some(path) = switch.path.clone() else {
+        return Err(Error::new(Code::Invalid, "weftd was started without a file"));
+    };
+    let (config, _) = config::check(&path).map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+    switch.apply(config, Retry::Removed)
+}
+
+/// Passes the slow path's reports on. Learnt addresses may be lost when the control thread is behind: they are seen again.
+pub fn reporter(events: Sender<Event>) -> Box<dyn Fn(Report) + Send> {
+    Box::new(move |report| match report {
+        Report::Learn(_) => {
+            let _ = events.try_send(Event::Report(report));
+        }
+        Report::Vanished { .. } => {
+            // On a thread of its own: a full channel must not hold the slow path up.
+            let events = events.clone();
+            let _ = thread::Builder::new().name("report".into()).spawn(move || events.send(Event::Report(report)));
+        }
+    })
+}

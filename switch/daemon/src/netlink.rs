@@ -1,0 +1,85 @@
+//! The kernel's side of things, by rtnetlink: placing taps, and next hops from routes and neighbours.
+
+pub mod nexthop;
+pub mod tap;
+
+use std::{io, net::IpAddr};
+
+use futures_util::TryStreamExt;
+use rtnetlink::{Handle, packet_route::route::RouteMessage, RouteMessageBuilder};
+use weft_pmd::{Netns, netns};
+
+/// What the kernel would not do.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    /// A namespace that can't be entered, or no netlink socket.
+    #[error("{place}: {source}")]
+    Io {
+        /// Where.
+        place: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A refused request.
+    #[error("{step} on {device} failed: {source}; {remedy}")]
+    Refused {
+        /// What was asked.
+        step: &'static str,
+        /// On which device.
+        device: String,
+        /// The kernel's answer.
+        source: rtnetlink::Error,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// No such device.
+    #[error("device {0} does not exist")]
+    NoDevice(String),
+}
+
+/// Runs netlink work in a namespace, on a thread and a runtime of its own.
+pub(crate) fn with_handle<T, F>(netns: Option<&Netns>, work: impl FnOnce(Handle) -> F + Send) -> Result<T, NetlinkError>
+where
+    T: Send,
+    F: Future<Output = Result<T, NetlinkError>>,
+{
+    let place = netns.map_or("this namespace".to_owned(), |netns| netns.path().display().to_string());
+    let failed = |source| NetlinkError::Io { place: place.clone(), source };
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        runtime.block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
+            tokio::spawn(connection);
+            work(handle).await
+        })
+    };
+    // A runtime does not nest: leave the caller's thread, whatever namespace it is in.
+    let outcome = match netns {
+        Some(_) => netns::run_in(netns, run),
+        None => std::thread::scope(|scope| {
+            scope.spawn(run).join().map(Ok).unwrap_or_else(|_| Err(io::Error::other("netlink work panicked")))
+        }),
+    };
+    outcome.map_err(failed)?
+}
+
+/// The index of a device.
+pub(crate) async fn index_of(handle: &Handle, device: &str) -> Result<u32, NetlinkError> {
+    let found = handle.link().get().match_name(device.to_owned()).execute().try_next().await;
+    match found {
+        Ok(Some(link)) => Ok(link.header.index),
+        _ => Err(NetlinkError::NoDevice(device.to_owned())),
+    }
+}
+
+/// The kernel's route to an address.
+pub(crate) async fn route_to(handle: &Handle, address: IpAddr) -> Option<RouteMessage> {
+    let len = if address.is_ipv4() { 32 } else { 128 };
+    let mut request = RouteMessageBuilder::<IpAddr>::new().destination_prefix(address, len).ok()?.build();
+    // A question takes none of the attributes that a new route would have.
+    request.header.table = 0;
+    request.header.protocol = Default::default();
+    request.header.scope = Default::default();
+    request.header.kind = Default::default();
+    handle.route().get(request).execute().try_next().await.ok().flatten()
+}

@@ -1,0 +1,186 @@
+//! Opens ports: from the words of a configuration to the drivers of `weft-pmd`.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use weft_ctl_api::spec::{self, PortKind, PortSpec, QueuesSpec, RoleSpec};
+use weft_dataplane::snapshot::Mode;
+use weft_pmd::{
+    Memory, Netns, PortError,
+    port::{Opened, gen_udp, null, packet, pcap, tap, xsk},
+};
+use weft_wire::Mac;
+
+use crate::{
+    desired::{Desired, Role},
+    netlink::{self, NetlinkError, tap::Placement},
+};
+
+/// Why a port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The driver's reason.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A tap could not be placed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+/// MTU of a port that has no device to ask.
+const DEFAULT_MTU: u32 = 1500;
+
+/// A namespace as users name it: an absolute path, a process id, or a name.
+pub fn netns(text: &str) -> Netns {
+    if text.starts_with('/') {
+        Netns::Path(text.into())
+    } else if let Ok(pid) = text.parse() {
+        Netns::Pid(pid)
+    } else {
+        Netns::Name(text.to_owned())
+    }
+}
+
+/// Opens a port. A tap is made, placed and configured.
+pub fn open(desired: &Desired, index: usize, memory: &Arc<Memory>) -> Result<Opened, OpenError> {
+    let spec = &desired.ports[index].spec;
+    let device = spec.device.clone().unwrap_or_default();
+    let opened = match spec.kind {
+        PortKind::Xsk => xsk::open(&xsk_spec(spec, device)?, memory)?,
+        PortKind::Packet => packet::open(&packet::Spec {
+            device,
+            netns: spec.netns.as_deref().map(netns),
+            queues: count(spec)?,
+            mtu: spec.mtu,
+        })?,
+        PortKind::Tap => return open_tap(desired, index),
+        PortKind::Null => null::open(count(spec)?, spec.mtu.unwrap_or(DEFAULT_MTU)),
+        PortKind::Gen => gen_udp::open(&gen_spec(desired, spec)?)?,
+        PortKind::Pcap => pcap::open(&pcap::Spec {
+            rx: spec.rx_file.clone(),
+            tx: spec.tx_file.clone(),
+            repeat: spec.repeat,
+            mtu: spec.mtu.unwrap_or(DEFAULT_MTU),
+        })?,
+    };
+    Ok(opened)
+}
+
+fn count(spec: &PortSpec) -> Result<u16, PortError> {
+    match &spec.queues {
+        QueuesSpec::All => Ok(1),
+        QueuesSpec::Count(count @ 1..=64) => Ok(*count),
+        QueuesSpec::Count(count) => Err(PortError::Spec(format!("{count} queues: use 1 to 64"))),
+        QueuesSpec::List(_) => {
+            Err(PortError::Spec(format!("a port of kind {} takes a number of queues, not a list", spec.kind)))
+        }
+    }
+}
+
+fn xsk_spec(spec: &PortSpec, device: String) -> Result<xsk::Spec, PortError> {
+    Ok(xsk::Spec {
+        device,
+        netns: spec.netns.as_deref().map(netns),
+        queues: match &spec.queues {
+            QueuesSpec::All => xsk::Queues::All,
+            QueuesSpec::List(list) => xsk::Queues::List(list.clone()),
+            QueuesSpec::Count(count) => xsk::Queues::List((0..*count).collect()),
+        },
+        mode: match spec.xdp_mode {
+            spec::XdpMode::Auto => xsk::Mode::Auto,
+            spec::XdpMode::Native => xsk::Mode::Native,
+            spec::XdpMode::Generic => xsk::Mode::Generic,
+        },
+        zerocopy: match spec.zerocopy {
+            spec::Zerocopy::Prefer => xsk::Zerocopy::Prefer,
+            spec::Zerocopy::Require => xsk::Zerocopy::Require,
+            spec::Zerocopy::Off => xsk::Zerocopy::Off,
+        },
+        // An uplink is shared with the node: only what is for the switch's pods is taken from it.
+        steer: spec.role == RoleSpec::Fabric,
+        mtu: spec.mtu,
+    })
+}
+
+/// Generated traffic is as if from a pod behind the port: to the gateway's MAC, from the endpoint's addresses on.
+fn gen_spec(desired: &Desired, spec: &PortSpec) -> Result<gen_udp::Spec, PortError> {
+    let network = desired.networks.iter().find(|network| network.mode == Mode::Routed);
+    let own = desired.endpoints.iter().find(|endpoint| desired.ports[endpoint.port].name == spec.name);
+    let other = desired.endpoints.iter().find(|endpoint| desired.ports[endpoint.port].name != spec.name);
+    let address = |endpoint: Option<&crate::desired::Endpoint>, fallback: [u8; 4]| {
+        endpoint.and_then(|endpoint| endpoint.addresses.first().copied()).unwrap_or(fallback.into())
+    };
+    Ok(gen_udp::Spec {
+        flows: spec.flows.unwrap_or(1),
+        size: spec.size.unwrap_or(64),
+        src_mac: own.map_or(Mac::local(&spec.name), |endpoint| endpoint.mac),
+        dst_mac: network.map_or(Mac::BROADCAST, |network| network.gateway_mac),
+        src: address(own, [10, 0, 0, 1]),
+        dst: address(other, [10, 0, 0, 2]),
+        limit: spec.limit,
+        queues: count(spec)?,
+    })
+}
+
+fn open_tap(desired: &Desired, index: usize) -> Result<Opened, OpenError> {
+    let placement = placement(desired, index);
+    // Unique among weftd's own, and no name a person would give.
+    let name = format!("weft{:x}t{index}", std::process::id() & 0xffff);
+    let queues = count(&desired.ports[index].spec)?;
+    let mut opened = tap::open(&tap::Spec { name, queues, mtu: placement.mtu })?;
+    netlink::tap::place(opened.info.ifindex, &placement)?;
+    if let Some(mac) = placement.mac {
+        opened.info.mac = mac;
+    }
+    Ok(opened)
+}
+
+/// Where a tap goes and what it gets there: a pod its endpoints' addresses and routes via the gateways, the node routes to
+/// all pods with its own addresses as source.
+pub fn placement(desired: &Desired, index: usize) -> Placement {
+    let port = &desired.ports[index];
+    let spec = &port.spec;
+    let own: Vec<_> = desired.endpoints.iter().filter(|endpoint| endpoint.port == index).collect();
+    let mut placement = Placement {
+        netns: spec.netns.as_deref().map(netns),
+        device: spec.device.clone().unwrap_or_default(),
+        mac: spec.mac.or(own.first().map(|endpoint| endpoint.mac)),
+        mtu: spec.mtu.unwrap_or(DEFAULT_MTU),
+        addresses: spec.addresses.clone(),
+        on_link: Vec::new(),
+        gateways: Vec::new(),
+    };
+    match port.role {
+        Role::Pod => {
+            for endpoint in own {
+                let network = &desired.networks[endpoint.network];
+                let routed = network.mode == Mode::Routed;
+                for address in &endpoint.addresses {
+                    // Routed: a host address, everything by the gateway. Bridged: neighbours are on the link.
+                    let prefix = network.prefixes.iter().find(|prefix| !routed && prefix.contains(address));
+                    let len = prefix.map_or(if address.is_ipv4() { 32 } else { 128 }, IpNet::prefix_len);
+                    placement.addresses.extend(IpNet::new(*address, len).ok());
+                }
+                if routed && !spec.no_default_route {
+                    let has = |v4: bool| endpoint.addresses.iter().any(|address| address.is_ipv4() == v4);
+                    for gateway in network.gateways.iter().filter(|gateway| has(gateway.is_ipv4())) {
+                        if !placement.gateways.contains(gateway) {
+                            placement.gateways.push(*gateway);
+                        }
+                    }
+                }
+            }
+        }
+        Role::Host => {
+            let networks = desired.networks.iter().filter(|network| network.mode == Mode::Routed);
+            let prefixes = networks.flat_map(|network| &network.prefixes);
+            for prefix in prefixes.chain(desired.peers.iter().flat_map(|peer| &peer.prefixes)) {
+                let same_family = |address: &&std::net::IpAddr| address.is_ipv4() == prefix.addr().is_ipv4();
+                placement.on_link.push((*prefix, desired.node.addresses.iter().find(same_family).copied()));
+            }
+            placement.mac = placement.mac.or_else(|| Some(Mac::local(&format!("weft host {}", desired.node.name))));
+        }
+        Role::Fabric | Role::Access(_) | Role::Trunk(_) => {}
+    }
+    placement
+}

@@ -1,0 +1,143 @@
+//! Flow rules and the flow cache, as people read them.
+
+use weft_ctl_api::{
+    Error,
+    flow::{CachedFlow, CachedFlows, FlowCache, FlowRow, FlowRows},
+    spec::Protocol,
+};
+use weft_dataplane::{
+    key::FlowKey,
+    program::{Action, Program, Verdict},
+    snapshot::Snapshot,
+    table::flow::FlowEntry,
+};
+use weft_wire::{PortId, ThreadId, ethertype, ip::proto};
+
+use super::{Session, not_found};
+
+/// So many at most, whatever is asked: a reply has a limit.
+const FLOWS_MAX: usize = 200_000;
+
+impl Session {
+    pub(super) fn flow_rows(&self) -> FlowRows {
+        let mut flows: Vec<FlowRow> = self
+            .switch
+            .config
+            .flow
+            .iter()
+            .map(|spec| {
+                let (packets, bytes) = self.switch.rule_hits(&spec.name);
+                FlowRow { spec: spec.clone(), packets, bytes }
+            })
+            .collect();
+        flows.sort_by_key(|row| std::cmp::Reverse(row.spec.priority)); // stable: as they are looked at
+        FlowRows { flows }
+    }
+
+    pub(super) fn cached_flows(&self, call: &FlowCache) -> Result<CachedFlows, Error> {
+        let switch = &self.switch;
+        let port = call.port.as_ref().map(|name| {
+            let open = switch.ports.get(name).map(|open| open.id());
+            open.ok_or_else(|| not_found("port", name, switch.ports.keys().map(String::as_str)))
+        });
+        let port = port.transpose()?;
+        let limit = call.limit.min(FLOWS_MAX);
+        let mut reply = CachedFlows { flows: Vec::new(), total: 0, truncated: false };
+        for (index, thread) in switch.runtime.threads.iter().enumerate() {
+            reply.total += thread.counters.flows.get();
+            if call.core.is_some_and(|core| core != thread.core) {
+                continue;
+            }
+            switch.runtime.flows(ThreadId(index as u16), |flow, dump| {
+                if !matches(call, port, &flow.key) {
+                    return true;
+                }
+                if reply.flows.len() >= limit {
+                    reply.truncated = true;
+                    return false;
+                }
+                let stale = flow.generation != dump.generation;
+                reply.flows.push(self.cached_flow(thread.core, flow, dump.now_ns, stale));
+                true
+            });
+        }
+        reply.flows.sort_by_key(|flow| std::cmp::Reverse(flow.packets));
+        Ok(reply)
+    }
+
+    fn cached_flow(&self, core: usize, flow: &FlowEntry, now_ns: u64, stale: bool) -> CachedFlow {
+        let port = flow.key.ingress().map_or("?".into(), |id| self.port_word(id));
+        CachedFlow {
+            core,
+            port,
+            flow: describe(&flow.key),
+            actions: self.describe_program(&flow.program),
+            packets: flow.packets,
+            bytes: flow.bytes,
+            idle_ms: now_ns.saturating_sub(flow.used_ns) / 1_000_000,
+            stale,
+        }
+    }
+
+    fn port_word(&self, id: PortId) -> String {
+        self.switch.port_name(id).unwrap_or("(gone)").to_owned()
+    }
+
+    /// The program in words. A stale one's operands are those of an older snapshot: named as far as they still are.
+    fn describe_program(&self, program: &Program) -> String {
+        let snapshot: &Snapshot = self.switch.runtime.snapshot();
+        let action = |action: &Action| match action {
+            Action::Rule(index) => format!("rule:{}", self.switch.rule_name(*index).unwrap_or("?")),
+            Action::PopVlan => "pop_vlan".into(),
+            Action::PushVlan(vlan) => format!("push_vlan:{vlan}"),
+            Action::Route(index) => match snapshot.rewrites.get(usize::from(*index)) {
+                Some(rewrite) => format!("route:{}", rewrite.dst),
+                None => "route".into(),
+            },
+        };
+        let end = match program.verdict() {
+            Verdict::Forward(port) => format!("output:{}", self.port_word(port)),
+            Verdict::Flood(network) => {
+                let name = self.switch.desired.networks.get(network.index()).map_or("?", |network| &network.name);
+                format!("flood:{name}")
+            }
+            Verdict::Punt(reason) => format!("punt:{}", reason.word()),
+            Verdict::Drop(reason) => format!("drop:{}", reason.word()),
+        };
+        program.actions().iter().map(action).chain([end]).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn matches(call: &FlowCache, port: Option<PortId>, key: &FlowKey) -> bool {
+    let is_ip = matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6);
+    port.is_none_or(|port| key.ingress() == Some(port))
+        && call.address.is_none_or(|address| key.src_ip() == address || key.dst_ip() == address)
+        && call.protocol.is_none_or(|protocol| is_ip && key.protocol == protocol.0)
+        && call.l4_port.is_none_or(|port| is_ip && (key.src_port == port || key.dst_port == port))
+}
+
+fn describe(key: &FlowKey) -> String {
+    let tag = key.vlan().map(|vlan| format!("vlan {vlan} ")).unwrap_or_default();
+    let words = match key.ethertype {
+        ethertype::ARP => format!("arp {} > {}", key.src_ip(), key.dst_ip()),
+        ethertype::IPV4 | ethertype::IPV6 => {
+            let protocol = Protocol(key.protocol);
+            let is_later = key.tag & FlowKey::LATER_FRAGMENT != 0;
+            let has_ports = matches!(key.protocol, proto::TCP | proto::UDP | proto::SCTP) && !is_later;
+            let end = |address: std::net::IpAddr, port: u16| match (has_ports, address) {
+                (true, std::net::IpAddr::V6(v6)) => format!("[{v6}]:{port}"),
+                (true, v4) => format!("{v4}:{port}"),
+                (false, address) => address.to_string(),
+            };
+            let fragment = if is_later { " fragment" } else { "" };
+            let (src, dst) = (end(key.src_ip(), key.src_port), end(key.dst_ip(), key.dst_port));
+            let kind = match key.protocol {
+                proto::ICMP | proto::ICMPV6 if !is_later => format!(" type {}", key.dst_port >> 8),
+                _ => String::new(),
+            };
+            format!("{protocol}{fragment} {src} > {dst}{kind}")
+        }
+        other => format!("0x{other:04x} {} > {}", key.src_mac, key.dst_mac),
+    };
+    format!("{tag}{words}")
+}

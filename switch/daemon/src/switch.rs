@@ -1,0 +1,416 @@
+//! The switch as the control side holds it: what is configured, what is open, what is known; and [`Switch::apply`], the one
+//! way from one configuration to the next.
+//!
+//! Every change, from a file or a verb, is a new [`Config`] that is checked whole, then applied: ports that are new are
+//! opened before anything is published, so that a failure leaves things as they were; then the snapshot is published;
+//! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports.
+
+mod learning;
+mod vanish;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam::channel::Sender;
+use ipnet::IpNet;
+use weft_ctl_api::{
+    Code, Error,
+    spec::{Config, PortKind, PortSpec},
+};
+use weft_dataplane::{
+    police::Policer,
+    snapshot::Mode,
+    stats::{PortStats, RuleStats},
+};
+use weft_pmd::{
+    PortInfo,
+    port::{Guard, LinkProbe, Opened},
+};
+use weft_wire::{PortId, ThreadId};
+
+use crate::{
+    assign::assign,
+    compile::{Facts, PortFacts, RuleFacts, compile},
+    control::Event,
+    desired::{Desired, Invalid, Role, RuleStep},
+    netlink::{self, nexthop},
+    ports,
+    runtime::Runtime,
+};
+
+pub use learning::Learnt;
+
+/// A port that is open.
+pub struct OpenPort {
+    /// As it was opened.
+    pub spec: PortSpec,
+    /// What it turned out to be.
+    pub info: PortInfo,
+    /// Which thread owns each queue.
+    pub owners: Vec<ThreadId>,
+    /// Its counters.
+    pub stats: Arc<PortStats>,
+    id: PortId,
+    guard: Guard,
+    probe: LinkProbe,
+}
+
+impl OpenPort {
+    /// Its number.
+    pub fn id(&self) -> PortId {
+        self.id
+    }
+}
+
+/// Everything the control side holds.
+pub struct Switch {
+    /// As typed.
+    pub config: Config,
+    /// As meant.
+    pub desired: Desired,
+    /// The file weftd was started with.
+    pub path: Option<PathBuf>,
+    /// Threads, memory, publication.
+    pub runtime: Runtime,
+    /// Ports that are open, by name.
+    pub ports: BTreeMap<String, OpenPort>,
+    /// Ports whose device is gone, and why.
+    pub removed: BTreeMap<String, String>,
+    /// Learnt addresses, beyond what the snapshot needs.
+    pub learnt: Learnt,
+    /// When weftd started.
+    pub started: Instant,
+    /// The time-stamp counter then.
+    pub started_cycles: u64,
+    facts: Facts,
+    events: Sender<Event>,
+    watcher: Option<(Vec<std::net::IpAddr>, u32, nexthop::Watcher)>,
+}
+
+/// How a configuration is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Ports whose device was gone are tried again, and stay removed if it still is.
+    Removed,
+    /// They are left as they are.
+    Nothing,
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::new(Code::Invalid, format!("{}: {}", invalid.key, invalid.problem)).remedy(invalid.remedy)
+    }
+}
+
+type Fresh = BTreeMap<usize, Opened>;
+
+impl Switch {
+    /// A switch with nothing in it but threads.
+    pub fn new(config: Config, runtime: Runtime, path: Option<PathBuf>, events: Sender<Event>) -> Result<Self, Error> {
+        let empty = Config { node: config.node, pmd: config.pmd, ..Config::default() };
+        let desired = Desired::try_from(&empty)?;
+        Ok(Self {
+            config: empty,
+            desired,
+            path,
+            runtime,
+            ports: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            learnt: Learnt::default(),
+            started: Instant::now(),
+            started_cycles: weft_pmd::sys::cycles(),
+            facts: Facts::default(),
+            events,
+            watcher: None,
+        })
+    }
+
+    /// The configuration's generation.
+    pub fn generation(&self) -> u64 {
+        self.facts.generation
+    }
+
+    /// Goes over to another configuration, or leaves everything as it is and says why.
+    pub fn apply(&mut self, config: Config, retry: Retry) -> Result<(), Error> {
+        let desired = Desired::try_from(&config)?;
+        if desired.pmd != self.desired.pmd || config.node.control != self.config.node.control {
+            let message = "[pmd] and node.control are read at start only";
+            return Err(Error::new(Code::Invalid, message).remedy("leave them as they are, or restart weftd"));
+        }
+        let stale = self.stale_ports(&desired);
+        let replaced = self.set_aside(&desired, &stale);
+        let fresh = match self.open_missing(&desired, retry) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                self.put_back(replaced);
+                return Err(error);
+            }
+        };
+        for (index, opened) in fresh {
+            self.take_in(&desired, index, opened);
+        }
+        self.keep_rules(&desired);
+        self.replace_taps(&desired);
+        self.config = config;
+        self.desired = desired;
+        self.removed.retain(|name, _| self.desired.ports.iter().any(|port| port.name == *name));
+        self.publish();
+        for name in stale {
+            self.close(&name);
+        }
+        self.steer();
+        self.watch_next_hops();
+        Ok(())
+    }
+
+    /// Ports that are open and no longer wanted, or wanted otherwise.
+    fn stale_ports(&self, desired: &Desired) -> Vec<String> {
+        let is_wanted = |(name, open): &(&String, &OpenPort)| {
+            desired.ports.iter().any(|port| port.name == **name && port.spec == open.spec)
+        };
+        self.ports.iter().filter(|entry| !is_wanted(entry)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A port that comes back otherwise gives its device up before the new one can have it. Returns what to put back if
+    /// that fails.
+    fn set_aside(&mut self, desired: &Desired, stale: &[String]) -> Vec<PortSpec> {
+        let mut specs = Vec::new();
+        for name in stale {
+            let Some(open) = self.ports.get(name) else { continue };
+            let device = |spec: &PortSpec| (spec.device.clone(), spec.netns.clone());
+            let returns = desired.ports.iter().any(|port| {
+                port.name == *name || (port.spec.device.is_some() && device(&port.spec) == device(&open.spec))
+            });
+            if returns {
+                specs.push(open.spec.clone());
+                self.facts.ports.remove(name);
+                self.publish();
+                self.close(name);
+            }
+        }
+        specs
+    }
+
+    fn put_back(&mut self, specs: Vec<PortSpec>) {
+        for spec in specs {
+            let desired = self.desired.clone();
+            let Some(index) = desired.ports.iter().position(|port| port.name == spec.name) else { continue };
+            match ports::open(&desired, index, &self.runtime.memory) {
+                Ok(opened) => self.take_in(&desired, index, opened),
+                Err(error) => {
+                    tracing::error!(port = spec.name, %error, "port could not be opened again");
+                    self.removed.insert(spec.name, error.to_string());
+                }
+            }
+        }
+        self.publish();
+    }
+
+    /// Opens every port that is wanted and not open: all or none.
+    fn open_missing(&mut self, desired: &Desired, retry: Retry) -> Result<Fresh, Error> {
+        let mut fresh = Fresh::new();
+        for (index, port) in desired.ports.iter().enumerate() {
+            let was_removed = self.removed.contains_key(&port.name);
+            if self.ports.contains_key(&port.name) || (was_removed && retry == Retry::Nothing) {
+                continue;
+            }
+            match ports::open(desired, index, &self.runtime.memory) {
+                Ok(opened) => {
+                    fresh.insert(index, opened);
+                }
+                Err(error) if was_removed => {
+                    self.removed.insert(port.name.clone(), error.to_string());
+                }
+                Err(error) => {
+                    let message = format!("port \"{}\": {error}", port.name);
+                    return Err(Error::new(Code::Unavailable, message));
+                }
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// Gives an opened port a number and its queues to threads. It is not in a snapshot yet.
+    fn take_in(&mut self, desired: &Desired, index: usize, opened: Opened) {
+        let port = &desired.ports[index];
+        let Some(id) = self.free_id() else { return };
+        let allowed: Vec<ThreadId> = port.spec.cores.iter().filter_map(|core| self.thread_of(*core)).collect();
+        let mut load = self.load();
+        let Opened { queues, info, guard, probe } = opened;
+        let owners = assign(queues.len(), &allowed, &mut load);
+        let stats = Arc::new(PortStats::new(queues.len(), self.runtime.threads.len()));
+        self.log_port("port added", &port.name, &info, &owners);
+        self.runtime.attach(id, queues, &owners, info.caps, &stats);
+        let facts =
+            PortFacts { id, mac: info.mac, caps: info.caps, owners: owners.clone(), stats: stats.clone() };
+        self.facts.ports.insert(port.name.clone(), facts);
+        self.removed.remove(&port.name);
+        let open = OpenPort { spec: port.spec.clone(), info, owners, stats, id, guard, probe };
+        self.ports.insert(port.name.clone(), open);
+    }
+
+    fn log_port(&self, what: &str, port: &str, info: &PortInfo, owners: &[ThreadId]) {
+        let cores: Vec<usize> = owners.iter().map(|owner| self.runtime.threads[owner.index()].core).collect();
+        tracing::info!(port, mode = info.mode, why = info.why, mtu = info.caps.mtu, ?cores, "{what}");
+    }
+
+    /// A number that no open port has; the one free longest, so that counters and caches of the last do not mix.
+    fn free_id(&self) -> Option<PortId> {
+        let taken: Vec<usize> = self.ports.values().map(|port| port.id.index()).collect();
+        (0..u16::MAX).find(|index| !taken.contains(&usize::from(*index))).and_then(PortId::from_index)
+    }
+
+    fn thread_of(&self, core: usize) -> Option<ThreadId> {
+        self.runtime.threads.iter().position(|thread| thread.core == core).map(|index| ThreadId(index as u16))
+    }
+
+    fn load(&self) -> Vec<usize> {
+        let mut load = vec![0; self.runtime.threads.len()];
+        self.ports.values().flat_map(|port| &port.owners).for_each(|owner| load[owner.index()] += 1);
+        load
+    }
+
+    /// Counters and buckets of rules live on as long as the rule does.
+    fn keep_rules(&mut self, desired: &Desired) {
+        let threads = self.runtime.threads.len();
+        let mut kept = BTreeMap::new();
+        for rule in &desired.rules {
+            let old = self.desired.rules.iter().find(|old| *old == rule);
+            let facts = old.and_then(|_| self.facts.rules.remove(&rule.name)).unwrap_or_else(|| {
+                let policer = |step: &RuleStep| match step {
+                    RuleStep::Police { unit, rate, burst } => Some(Arc::new(Policer::new(*unit, *rate, *burst))),
+                    _ => None,
+                };
+                RuleFacts {
+                    stats: Arc::new(RuleStats::new(threads)),
+                    policers: rule.steps.iter().filter_map(policer).collect(),
+                }
+            });
+            kept.insert(rule.name.clone(), facts);
+        }
+        self.facts.rules = kept;
+    }
+
+    /// Taps whose pod or prefixes have changed get the addresses and routes of the new configuration.
+    fn replace_taps(&self, desired: &Desired) {
+        for (index, port) in desired.ports.iter().enumerate() {
+            let is_open_tap = port.spec.kind == PortKind::Tap && self.ports.contains_key(&port.name);
+            let old = self.desired.ports.iter().position(|old| old.name == port.name);
+            let placement = ports::placement(desired, index);
+            if is_open_tap
+                && old.is_some_and(|old| ports::placement(&self.desired, old) != placement)
+                && let Err(error) = netlink::tap::configure(&placement)
+            {
+                tracing::error!(port = port.name, %error, "the tap could not be brought up to date");
+            }
+        }
+    }
+
+    /// Compiles and publishes what is meant and known now.
+    pub fn publish(&mut self) {
+        self.facts.generation += 1;
+        self.facts.fdb = self.learnt.stations();
+        let snapshot = compile(&self.desired, &self.facts);
+        self.runtime.publish(snapshot);
+    }
+
+    /// Takes a port that no snapshot names any more out of its threads, and lets its device go.
+    fn close(&mut self, name: &str) {
+        let Some(open) = self.ports.remove(name) else { return };
+        let id = open.id;
+        if self.facts.ports.get(name).is_some_and(|facts| facts.id == id) {
+            self.facts.ports.remove(name);
+            self.publish();
+        }
+        if !self.runtime.detach(id, &open.owners) {
+            tracing::error!(port = name, "a PMD thread is stuck and still has a queue of the port");
+        }
+        self.learnt.forget_port(name);
+        drop(open);
+        tracing::info!(port = name, "port closed");
+    }
+
+    /// Tells the uplink's program which destinations are the switch's: this node's pods.
+    fn steer(&mut self) {
+        let routed = self.desired.networks.iter().filter(|network| network.mode == Mode::Routed);
+        let prefixes: Vec<IpNet> = routed.flat_map(|network| network.prefixes.clone()).collect();
+        let fabric = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
+        let Some(open) = fabric.and_then(|port| self.ports.get_mut(&port.name)) else { return };
+        if let Err(error) = open.guard.steer(&prefixes) {
+            tracing::error!(%error, "the uplink does not get what is for the pods");
+        }
+    }
+
+    /// (Re)starts the watch for next hops where the uplink or the peers have changed.
+    fn watch_next_hops(&mut self) {
+        let targets: Vec<_> = self.desired.peers.iter().map(|peer| peer.address).collect();
+        let fabric = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
+        let Some(open) = fabric.and_then(|port| self.ports.get(&port.name)) else {
+            self.watcher = None;
+            return;
+        };
+        let ifindex = open.info.ifindex;
+        if self.watcher.as_ref().is_some_and(|(old, index, _)| *old == targets && *index == ifindex) {
+            return;
+        }
+        let netns = open.spec.netns.as_deref().map(ports::netns);
+        let events = self.events.clone();
+        let changed = move |hops| {
+            // The control thread is gone only when weftd ends.
+            let _ = events.send(Event::NextHops(hops));
+        };
+        match nexthop::watch(netns, ifindex, targets.clone(), changed) {
+            Ok(watcher) => self.watcher = Some((targets, ifindex, watcher)),
+            Err(error) => tracing::error!(%error, "next hops can't be watched"),
+        }
+    }
+
+    /// The kernel reaches other nodes another way than before.
+    pub fn set_next_hops(&mut self, hops: nexthop::NextHops) {
+        for peer in &self.desired.peers {
+            let mac = hops.get(&peer.address);
+            if mac != self.facts.next_hops.get(&peer.address) {
+                match mac {
+                    Some(mac) => tracing::info!(peer = peer.name, address = %peer.address, %mac, "next hop"),
+                    None => tracing::warn!(peer = peer.name, address = %peer.address, "next hop unresolved"),
+                }
+            }
+        }
+        self.facts.next_hops = hops;
+        self.publish();
+    }
+
+    /// Ends everything; returns how many frame chunks did not come back.
+    pub fn stop(mut self) -> usize {
+        self.watcher = None;
+        let Self { runtime, ports, .. } = self;
+        let lost = runtime.stop(); // queues are closed by their threads
+        drop(ports); // programs are detached
+        lost
+    }
+
+    /// Packets and bytes that a rule matched.
+    pub fn rule_hits(&self, name: &str) -> (u64, u64) {
+        self.facts.rules.get(name).map_or((0, 0), |facts| facts.stats.total())
+    }
+
+    /// The name of a rule by its place in the snapshot's table: highest priority first.
+    pub fn rule_name(&self, index: u16) -> Option<&str> {
+        let rule = self.runtime.snapshot().rules.get(index)?;
+        let of_rule = |facts: &RuleFacts| Arc::ptr_eq(&facts.stats, &rule.stats);
+        self.facts.rules.iter().find(|(_, facts)| of_rule(facts)).map(|(name, _)| name.as_str())
+    }
+
+    /// A port's number leads back to its name.
+    pub fn port_name(&self, id: PortId) -> Option<&str> {
+        self.ports.iter().find(|(_, port)| port.id == id).map(|(name, _)| name.as_str())
+    }
+}
+
+/// How often devices are looked at.
+pub const TICK: Duration = Duration::from_millis(500);
+

@@ -1,0 +1,113 @@
+//! Learnt addresses: the part of a learning bridge that has a clock (IEEE 802.1D-2004 §7.9).
+
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use weft_dataplane::mailbox::Learn;
+use weft_wire::{Mac, VlanId};
+
+use super::Switch;
+use crate::desired::Role;
+
+/// An address that was learnt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Station {
+    /// The port it is behind.
+    pub port: String,
+    /// Its tag there.
+    pub vlan: Option<VlanId>,
+    /// When it was last seen.
+    pub seen: Instant,
+    /// Times it came up behind another port than before.
+    pub moves: u64,
+}
+
+/// All learnt addresses, by network and MAC.
+#[derive(Debug, Clone, Default)]
+pub struct Learnt {
+    stations: HashMap<(String, Mac), Station>,
+    dirty: bool,
+}
+
+/// More are not learnt: whoever makes up addresses must not fill the node's memory. Their frames are flooded.
+const STATIONS_MAX: usize = 131_072;
+
+impl Learnt {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&(String, Mac), &Station)> {
+        self.stations.iter()
+    }
+
+    /// What a snapshot needs of them.
+    pub(super) fn stations(&self) -> HashMap<(String, Mac), (String, Option<VlanId>)> {
+        self.stations.iter().map(|(key, station)| (key.clone(), (station.port.clone(), station.vlan))).collect()
+    }
+
+    pub(super) fn forget_port(&mut self, port: &str) {
+        self.retain(|_, station| station.port != port);
+    }
+
+    /// Forgets all but those.
+    pub fn retain(&mut self, keep: impl Fn(&(String, Mac), &Station) -> bool) -> usize {
+        let before = self.stations.len();
+        self.stations.retain(|key, station| keep(key, station));
+        let gone = before - self.stations.len();
+        self.dirty |= gone > 0;
+        gone
+    }
+
+    fn see(&mut self, network: String, mac: Mac, port: String, vlan: Option<VlanId>) {
+        let now = Instant::now();
+        let has_room = self.stations.len() < STATIONS_MAX;
+        match self.stations.get_mut(&(network.clone(), mac)) {
+            Some(station) => {
+                if station.port != port || station.vlan != vlan {
+                    station.moves += 1;
+                    (station.port, station.vlan) = (port, vlan);
+                    self.dirty = true;
+                }
+                station.seen = now;
+            }
+            None if has_room => {
+                self.stations.insert((network, mac), Station { port, vlan, seen: now, moves: 0 });
+                self.dirty = true;
+            }
+            None => {}
+        }
+    }
+}
+
+impl Switch {
+    /// An address was seen; publishing waits for [`Switch::publish_learnt`].
+    pub fn learn(&mut self, learn: Learn) {
+        let Some(name) = self.port_name(learn.port).map(str::to_owned) else { return };
+        let Some(port) = self.desired.ports.iter().find(|port| port.name == name) else { return };
+        let vlan = VlanId::try_from(u32::from(learn.vlan)).ok();
+        let network = match &port.role {
+            Role::Access(network) => Some(*network),
+            Role::Trunk(networks) => {
+                networks.iter().copied().find(|index| self.desired.networks[*index].vlan == vlan)
+            }
+            Role::Pod | Role::Host | Role::Fabric => None,
+        };
+        let Some(network) = network else { return };
+        self.learnt.see(self.desired.networks[network].name.clone(), learn.mac, name, vlan);
+    }
+
+    /// Publishes what was learnt since the last time, if anything.
+    pub fn publish_learnt(&mut self) {
+        if std::mem::take(&mut self.learnt.dirty) {
+            self.publish();
+        }
+    }
+
+    /// Forgets addresses that were not seen for their network's ageing time.
+    pub fn age(&mut self) {
+        let now = Instant::now();
+        let ageing: HashMap<&str, Duration> =
+            self.desired.networks.iter().map(|network| (network.name.as_str(), network.ageing)).collect();
+        self.learnt.retain(|(network, _), station| {
+            ageing.get(network.as_str()).is_some_and(|ageing| now.duration_since(station.seen) < *ageing)
+        });
+    }
+}

@@ -1,0 +1,37 @@
+//! Devices and namespaces that go away under a port.
+
+use weft_pmd::port::LinkProbe;
+use weft_wire::PortId;
+
+use super::Switch;
+
+impl Switch {
+    /// A PMD thread found a port's device gone.
+    pub fn port_vanished(&mut self, id: PortId, errno: i32) {
+        if let Some(name) = self.port_name(id).map(str::to_owned) {
+            self.remove(&name, &format!("its device is gone ({})", std::io::Error::from_raw_os_error(errno)));
+        }
+    }
+
+    /// Looks after every port's device and namespace: not every kind of port notices by itself.
+    pub fn check_devices(&mut self) {
+        let gone: Vec<(String, String)> = self
+            .ports
+            .iter()
+            .filter_map(|(name, port)| LinkProbe::check(&port.probe).err().map(|why| (name.clone(), why)))
+            .collect();
+        for (name, why) in gone {
+            self.remove(&name, &why);
+        }
+    }
+
+    /// Takes a port out whose device is gone; the configuration keeps it, and a reload tries it again.
+    fn remove(&mut self, name: &str, why: &str) {
+        tracing::warn!(port = name, why, "port removed");
+        self.removed.insert(name.to_owned(), why.to_owned());
+        self.facts.ports.remove(name);
+        self.publish();
+        self.close(name);
+        self.watch_next_hops();
+    }
+}
