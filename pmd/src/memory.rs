@@ -171,7 +171,6 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(self.place(frame), frame.len()) }
     }
 
-    #[expect(clippy::mut_from_ref, reason = "exclusive by the frame token, not by the memory")]
     pub(crate) fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
         // SAFETY: as in `bytes`, and `&mut Frame` makes the access exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.place(frame), frame.len()) }

@@ -111,41 +111,35 @@ fn cut(pool: &mut FramePool, mut frame: Frame, caps: &Caps, out: &mut Vec<Frame>
     if frame.offload.csum == Csum::Unknown {
         frame.offload.csum = Csum::Complete; // nobody found its headers: it has no checksum that we know of
     }
-    let begin = out.len();
-    let done = match headers::find(pool.bytes(&frame), &frame.offload) {
-        Err(unfit) => Err(unfit),
-        Ok(found) => {
-            let mtu = caps.mtu as usize;
-            match frame.offload.gso {
-                Some(_) if caps.gso && found.wire_len <= mtu => return Ok(out.push(frame)),
-                Some(gso) if found.wire_len <= mtu => segment::segment(pool, &frame, gso, &found, out),
-                None if found.wire_len <= mtu => {
-                    let complete = caps.csum || complete_checksum(pool, &mut frame);
-                    return if complete {
-                        Ok(out.push(frame))
-                    } else {
-                        Err(free(pool, frame, Unfit::Malformed))
-                    };
-                }
-                _ if found.may_fragment && frame.offload.gso.is_none() => {
-                    if complete_checksum(pool, &mut frame) {
-                        fragment::fragment(pool, &frame, mtu, &found, out)
-                    } else {
-                        Err(Unfit::Malformed)
-                    }
-                }
-                _ => Err(Unfit::TooBig),
-            }
+    let found = match headers::find(pool.bytes(&frame), &frame.offload) {
+        Ok(found) => found,
+        Err(unfit) => {
+            pool.free(frame);
+            return Err(unfit);
         }
     };
+    let (mtu, fits) = (caps.mtu as usize, found.wire_len <= caps.mtu as usize);
+    let whole = match frame.offload.gso {
+        Some(_) => fits && caps.gso,
+        None => fits && (caps.csum || complete_checksum(pool, &mut frame)),
+    };
+    if whole {
+        out.push(frame);
+        return Ok(());
+    }
+    let begin = out.len();
+    let gso = frame.offload.gso;
+    let outcome = match gso {
+        Some(gso) if fits => segment::segment(pool, &frame, gso, &found, out),
+        None if found.may_fragment && !fits && complete_checksum(pool, &mut frame) => {
+            fragment::fragment(pool, &frame, mtu, &found, out)
+        }
+        _ if fits => Err(Unfit::Malformed), // its checksum lies outside of it
+        _ => Err(Unfit::TooBig),
+    };
     pool.free(frame);
-    if done.is_err() {
+    if outcome.is_err() {
         out.drain(begin..).for_each(|piece| pool.free(piece));
     }
-    done
-}
-
-fn free(pool: &mut FramePool, frame: Frame, unfit: Unfit) -> Unfit {
-    pool.free(frame);
-    unfit
+    outcome
 }

@@ -235,6 +235,8 @@ queues! {
     Gen(gen_udp::GenQueue),
     /// Reads a capture file, writes another.
     Pcap(pcap::PcapQueue),
+    /// A test's.
+    Sim(sim::SimQueue),
 }
 
 /// Keeps an opened port alive; dropping it detaches and removes what `open` made.

@@ -1,1 +1,10 @@
-//! placeholder
+//! What the tests share: [`sim`], the whole path on a test's clock with in-memory ports; [`packets`], packets made and
+//! described; [`netns`], [`daemon`], [`node`] and [`probe`], the real thing in network namespaces.
+#![forbid(unsafe_code)]
+
+pub mod daemon;
+pub mod netns;
+pub mod node;
+pub mod packets;
+pub mod probe;
+pub mod sim;

@@ -69,8 +69,9 @@ calls! {
 }
 
 fn read<T: DeserializeOwned>(verb: &str, arguments: Value) -> Result<T, Error> {
-    serde_json::from_value(arguments)
-        .map_err(|error| Error::new(Code::BadRequest, format!("the arguments of `{verb}` can't be read: {error}")))
+    serde_json::from_value(arguments).map_err(|error| {
+        Error::new(Code::BadRequest, format!("the arguments of `{verb}` can't be read: {error}"))
+    })
 }
 
 fn answer<T: Serialize>(reply: T) -> Result<Value, Error> {

@@ -89,7 +89,8 @@ pub fn check_version(request: &Request) -> Result<(), Error> {
     if request.version == VERSION {
         return Ok(());
     }
-    let message = format!("the request is of protocol version {}, weftd speaks version {VERSION}", request.version);
+    let message =
+        format!("the request is of protocol version {}, weftd speaks version {VERSION}", request.version);
     Err(Error::new(Code::BadRequest, message).remedy("use a weftctl of the same version as weftd"))
 }
 

@@ -2,13 +2,14 @@
 
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
-use weft_ctl_api::{client::ClientError, config, drops, endpoint, fdb, flow, network, pmd, port, stats, status};
+use weft_ctl_api::{
+    client::ClientError, config, drops, endpoint, fdb, flow, network, pmd, port, stats, status,
+};
 
 use crate::{Session, watch};
 
 /// What to talk about.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 pub(crate) enum Noun {
     /// Show the switch's state at a glance.
     Status(status::Status),
@@ -66,10 +67,11 @@ pub(crate) enum Port {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 pub(crate) enum Network {
-    #[command(after_help = "Examples:\n  weftctl network add pods --prefix 10.244.0.0/24 --gateway 10.244.0.1\n  \
-                            weftctl network add lan --mode bridged --vlan 10")]
+    #[command(
+        after_help = "Examples:\n  weftctl network add pods --prefix 10.244.0.0/24 --gateway 10.244.0.1\n  \
+                            weftctl network add lan --mode bridged --vlan 10"
+    )]
     Add(network::NetworkAdd),
     Del(network::NetworkDel),
     List(network::NetworkList),
@@ -77,23 +79,26 @@ pub(crate) enum Network {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Endpoint {
-    #[command(after_help = "Example:\n  weftctl endpoint add default/web-2 --network pods --port web-2 \\\n    \
-                            --mac 02:00:0a:f4:00:06 --address 10.244.0.6 --address fd00:244::6")]
+    #[command(
+        after_help = "Example:\n  weftctl endpoint add default/web-2 --network pods --port web-2 \\\n    \
+                            --mac 02:00:0a:f4:00:06 --address 10.244.0.6 --address fd00:244::6"
+    )]
     Add(endpoint::EndpointAdd),
     Del(endpoint::EndpointDel),
     List(endpoint::EndpointList),
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 pub(crate) enum Flow {
-    #[command(after_help = "Match fields: port, network, vlan, src_mac, dst_mac, ethertype, src, dst, protocol, src_port,\n\
+    #[command(
+        after_help = "Match fields: port, network, vlan, src_mac, dst_mac, ethertype, src, dst, protocol, src_port,\n\
                             dst_port, tcp_flags (syn,!ack).\n\
                             Actions: drop, continue, output:PORT, set:FIELD=VALUE (src_mac, dst_mac, src_ip, dst_ip, src_port,\n\
                             dst_port, dscp, ttl), push_vlan:ID, pop_vlan, mirror:PORT, police:RATE[,burst=SIZE].\n\
                             Examples:\n  weftctl flow add no-telnet --priority 100 \\\n    \
                             --match network=pods,protocol=tcp,dst_port=23 --action drop\n  \
-                            weftctl flow add slow --match src=10.244.0.5 --action police:10mbit --action continue")]
+                            weftctl flow add slow --match src=10.244.0.5 --action police:10mbit --action continue"
+    )]
     Add(flow::FlowAdd),
     Del(flow::FlowDel),
     List(flow::FlowList),

@@ -2,8 +2,17 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use weft_ctl_api::{
-    Done, config::ConfigText, drops::DropRows, endpoint::EndpointRows, fdb::FdbRows, flow::{CachedFlows, FlowRows},
-    network::NetworkRows, pmd::PmdRows, port::{PortDetails, PortRow, PortRows}, stats::StatsReply, status::StatusReply,
+    Done,
+    config::ConfigText,
+    drops::DropRows,
+    endpoint::EndpointRows,
+    fdb::FdbRows,
+    flow::{CachedFlows, FlowRows},
+    network::NetworkRows,
+    pmd::PmdRows,
+    port::{PortDetails, PortRow, PortRows},
+    stats::StatsReply,
+    status::StatusReply,
 };
 
 /// What a reply looks like to a person.
@@ -13,7 +22,12 @@ pub(crate) trait Render {
 }
 
 /// A table without lines: header, rows, columns from `numbers` on aligned right.
-pub(crate) fn table(header: &[&str], numbers: std::ops::Range<usize>, rows: Vec<Vec<String>>, empty: &str) -> String {
+pub(crate) fn table(
+    header: &[&str],
+    numbers: std::ops::Range<usize>,
+    rows: Vec<Vec<String>>,
+    empty: &str,
+) -> String {
     if rows.is_empty() {
         return empty.to_owned();
     }
@@ -68,7 +82,8 @@ impl Render for Done {
 
 impl Render for StatusReply {
     fn render(&self) -> String {
-        let removed = if self.ports_removed > 0 { format!(" ({} removed)", self.ports_removed) } else { String::new() };
+        let removed =
+            if self.ports_removed > 0 { format!(" ({} removed)", self.ports_removed) } else { String::new() };
         let pages = if self.hugepages { "hugepages" } else { "ordinary pages" };
         lines(&[
             ("node", self.node.clone()),
@@ -80,7 +95,10 @@ impl Render for StatusReply {
             ("endpoints", self.endpoints.to_string()),
             ("flow rules", self.rules.to_string()),
             ("cached flows", self.flows.to_string()),
-            ("frame memory", format!("{} MiB on {pages}, {} % free", self.memory_bytes >> 20, self.memory_free_percent)),
+            (
+                "frame memory",
+                format!("{} MiB on {pages}, {} % free", self.memory_bytes >> 20, self.memory_free_percent),
+            ),
         ])
     }
 }
@@ -108,7 +126,12 @@ impl Render for PortRows {
             ]
         };
         let header = ["name", "kind", "role", "device", "state", "mtu", "cores", "mode", "why not better"];
-        table(&header, 5..6, self.ports.iter().map(row).collect(), "no ports: add one with `weftctl port add`")
+        table(
+            &header,
+            5..6,
+            self.ports.iter().map(row).collect(),
+            "no ports: add one with `weftctl port add`",
+        )
     }
 }
 
@@ -154,7 +177,8 @@ impl Render for NetworkRows {
                 row.ports.to_string(),
             ]
         });
-        let header = ["name", "mode", "vlan", "vni", "prefixes", "gateways", "gateway mac", "endpoints", "ports"];
+        let header =
+            ["name", "mode", "vlan", "vni", "prefixes", "gateways", "gateway mac", "endpoints", "ports"];
         table(&header, 7..9, rows.collect(), "no networks: add one with `weftctl network add`")
     }
 }
@@ -246,7 +270,17 @@ impl Render for PmdRows {
                 format!("{:.1}", row.hit_percent),
             ]
         });
-        let header = ["core", "queues", "busy %", "packets/s", "cycles/packet", "packets/burst", "sleeps/s", "flows", "hit %"];
+        let header = [
+            "core",
+            "queues",
+            "busy %",
+            "packets/s",
+            "cycles/packet",
+            "packets/burst",
+            "sleeps/s",
+            "flows",
+            "hit %",
+        ];
         table(&header, 2..9, rows.collect(), "no PMD threads")
     }
 }
@@ -263,16 +297,20 @@ impl Render for StatsReply {
                 row.tx_bytes.to_string(),
             ]
         });
-        table(&["port", "queue", "rx packets", "rx bytes", "tx packets", "tx bytes"], 1..6, rows.collect(), "no queues")
+        table(
+            &["port", "queue", "rx packets", "rx bytes", "tx packets", "tx bytes"],
+            1..6,
+            rows.collect(),
+            "no queues",
+        )
     }
 }
 
 impl Render for DropRows {
     fn render(&self) -> String {
-        let rows = self
-            .drops
-            .iter()
-            .map(|row| vec![row.port.clone(), row.reason.clone(), row.packets.to_string(), row.meaning.clone()]);
+        let rows = self.drops.iter().map(|row| {
+            vec![row.port.clone(), row.reason.clone(), row.packets.to_string(), row.meaning.clone()]
+        });
         table(&["port", "reason", "packets", "meaning"], 2..3, rows.collect(), "no drops")
     }
 }

@@ -42,7 +42,12 @@ impl Render for Rates {
                 human(rate.tx_bits_per_second),
             ]
         });
-        table(&["port", "queue", "rx packets/s", "rx bit/s", "tx packets/s", "tx bit/s"], 1..6, rows.collect(), "no queues")
+        table(
+            &["port", "queue", "rx packets/s", "rx bit/s", "tx packets/s", "tx bit/s"],
+            1..6,
+            rows.collect(),
+            "no queues",
+        )
     }
 }
 

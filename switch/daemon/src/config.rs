@@ -49,7 +49,8 @@ pub enum ConfigError {
 
 /// Reads a file.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text =
+        fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     parse(&text).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })
 }
 
@@ -65,8 +66,8 @@ pub fn parse(text: &str) -> Result<Config, String> {
 /// Reads and checks a file.
 pub fn check(path: &Path) -> Result<(Config, Desired), ConfigError> {
     let config = load(path)?;
-    let desired =
-        Desired::try_from(&config).map_err(|invalid| ConfigError::Invalid { path: path.to_owned(), invalid })?;
+    let desired = Desired::try_from(&config)
+        .map_err(|invalid| ConfigError::Invalid { path: path.to_owned(), invalid })?;
     Ok((config, desired))
 }
 

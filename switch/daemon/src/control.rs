@@ -109,7 +109,9 @@ pub fn reporter(events: Sender<Event>) -> Box<dyn Fn(Report) + Send> {
         Report::Vanished { .. } => {
             // On a thread of its own: a full channel must not hold the slow path up.
             let events = events.clone();
-            let _ = thread::Builder::new().name("report".into()).spawn(move || events.send(Event::Report(report)));
+            let _ = thread::Builder::new()
+                .name("report".into())
+                .spawn(move || events.send(Event::Report(report)));
         }
     })
 }

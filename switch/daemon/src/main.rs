@@ -16,7 +16,11 @@ use weftd::{
 
 /// A user-space virtual switch for Kubernetes nodes.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "SIGHUP reloads the configuration; SIGTERM ends weftd and removes what it made.")]
+#[command(
+    version,
+    about,
+    after_help = "SIGHUP reloads the configuration; SIGTERM ends weftd and removes what it made."
+)]
 struct Arguments {
     /// Run with this configuration (configs/full.toml documents every key).
     #[arg(long, value_name = "FILE", required_unless_present = "check")]
@@ -35,7 +39,9 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match (&arguments.check, &arguments.config) {
-        (Some(path), _) => config::check(path).map(|_| println!("{}: valid", path.display())).map_err(Into::into),
+        (Some(path), _) => {
+            config::check(path).map(|_| println!("{}: valid", path.display())).map_err(Into::into)
+        }
         (None, Some(path)) => {
             start_log(&arguments);
             run(path.clone())
@@ -54,7 +60,8 @@ fn main() -> ExitCode {
 fn start_log(arguments: &Arguments) {
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     if arguments.log_json { log.json().init() } else { log.init() }
 }
 
@@ -82,7 +89,8 @@ fn run(path: PathBuf) -> Result<(), AnyError> {
     }
     let ports = switch.ports.len();
     tracing::info!(node = switch.desired.node.name, ports, control = %switch.config.node.control.display(), "ready");
-    let control = thread::Builder::new().name("control".into()).spawn(move || control::run(switch, &receiver))?;
+    let control =
+        thread::Builder::new().name("control".into()).spawn(move || control::run(switch, &receiver))?;
     tokio.block_on(serve(&socket, events))?;
     drop(socket);
     let switch = control.join().map_err(|_| "the control thread panicked")?;

@@ -6,7 +6,7 @@ pub mod tap;
 use std::{io, net::IpAddr};
 
 use futures_util::TryStreamExt;
-use rtnetlink::{Handle, packet_route::route::RouteMessage, RouteMessageBuilder};
+use rtnetlink::{Handle, RouteMessageBuilder, packet_route::route::RouteMessage};
 use weft_pmd::{Netns, netns};
 
 /// What the kernel would not do.
@@ -38,7 +38,10 @@ pub enum NetlinkError {
 }
 
 /// Runs netlink work in a namespace, on a thread and a runtime of its own.
-pub(crate) fn with_handle<T, F>(netns: Option<&Netns>, work: impl FnOnce(Handle) -> F + Send) -> Result<T, NetlinkError>
+pub(crate) fn with_handle<T, F>(
+    netns: Option<&Netns>,
+    work: impl FnOnce(Handle) -> F + Send,
+) -> Result<T, NetlinkError>
 where
     T: Send,
     F: Future<Output = Result<T, NetlinkError>>,

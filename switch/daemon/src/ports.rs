@@ -178,7 +178,8 @@ pub fn placement(desired: &Desired, index: usize) -> Placement {
                 let same_family = |address: &&std::net::IpAddr| address.is_ipv4() == prefix.addr().is_ipv4();
                 placement.on_link.push((*prefix, desired.node.addresses.iter().find(same_family).copied()));
             }
-            placement.mac = placement.mac.or_else(|| Some(Mac::local(&format!("weft host {}", desired.node.name))));
+            placement.mac =
+                placement.mac.or_else(|| Some(Mac::local(&format!("weft host {}", desired.node.name))));
         }
         Role::Fabric | Role::Access(_) | Role::Trunk(_) => {}
     }

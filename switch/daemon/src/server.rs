@@ -12,9 +12,8 @@ pub mod socket;
 use std::{collections::HashMap, time::Instant};
 
 use weft_ctl_api::{
-    Code, Done, Error, Server, config, drops, endpoint, fdb, flow, network, pmd, port,
-    spec::Config,
-    stats, status,
+    Code, Done, Error, Server, config, drops, endpoint, fdb, flow, network, pmd, port, spec::Config, stats,
+    status,
 };
 
 use crate::{
@@ -56,7 +55,11 @@ impl Session {
 
 fn not_found<'a>(noun: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
     let known: Vec<&str> = known.take(20).collect();
-    let remedy = if known.is_empty() { format!("there is no {noun} at all") } else { format!("there is {}", known.join(", ")) };
+    let remedy = if known.is_empty() {
+        format!("there is no {noun} at all")
+    } else {
+        format!("there is {}", known.join(", "))
+    };
     Error::new(Code::NotFound, format!("there is no {noun} \"{name}\"")).remedy(remedy)
 }
 
@@ -90,7 +93,9 @@ impl Server for Session {
     }
 
     fn port_list(&mut self, _: port::PortList) -> Result<port::PortRows, Error> {
-        Ok(port::PortRows { ports: (0..self.switch.desired.ports.len()).map(|index| self.port_row(index)).collect() })
+        Ok(port::PortRows {
+            ports: (0..self.switch.desired.ports.len()).map(|index| self.port_row(index)).collect(),
+        })
     }
 
     fn port_show(&mut self, call: port::PortShow) -> Result<port::PortDetails, Error> {
@@ -139,7 +144,9 @@ impl Server for Session {
     fn endpoint_list(&mut self, call: endpoint::EndpointList) -> Result<endpoint::EndpointRows, Error> {
         let wanted = |network: &String| call.network.as_ref().is_none_or(|wanted| wanted == network);
         let all = self.switch.config.endpoint.iter();
-        Ok(endpoint::EndpointRows { endpoints: all.filter(|endpoint| wanted(&endpoint.network)).cloned().collect() })
+        Ok(endpoint::EndpointRows {
+            endpoints: all.filter(|endpoint| wanted(&endpoint.network)).cloned().collect(),
+        })
     }
 
     fn flow_add(&mut self, call: flow::FlowAdd) -> Result<Done, Error> {
@@ -197,7 +204,8 @@ impl Server for Session {
 
     fn config_save(&mut self, call: config::ConfigSave) -> Result<Done, Error> {
         let no_file = || {
-            Error::new(Code::Invalid, "weftd was started without a file").remedy("name one: weftctl config save FILE")
+            Error::new(Code::Invalid, "weftd was started without a file")
+                .remedy("name one: weftctl config save FILE")
         };
         let path = call.file.or_else(|| self.switch.path.clone()).ok_or_else(no_file)?;
         crate::config::save(&self.switch.config, &path)

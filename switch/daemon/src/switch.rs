@@ -110,7 +110,12 @@ type Fresh = BTreeMap<usize, Opened>;
 
 impl Switch {
     /// A switch with nothing in it but threads.
-    pub fn new(config: Config, runtime: Runtime, path: Option<PathBuf>, events: Sender<Event>) -> Result<Self, Error> {
+    pub fn new(
+        config: Config,
+        runtime: Runtime,
+        path: Option<PathBuf>,
+        events: Sender<Event>,
+    ) -> Result<Self, Error> {
         let empty = Config { node: config.node, pmd: config.pmd, ..Config::default() };
         let desired = Desired::try_from(&empty)?;
         Ok(Self {
@@ -238,7 +243,8 @@ impl Switch {
     fn take_in(&mut self, desired: &Desired, index: usize, opened: Opened) {
         let port = &desired.ports[index];
         let Some(id) = self.free_id() else { return };
-        let allowed: Vec<ThreadId> = port.spec.cores.iter().filter_map(|core| self.thread_of(*core)).collect();
+        let allowed: Vec<ThreadId> =
+            port.spec.cores.iter().filter_map(|core| self.thread_of(*core)).collect();
         let mut load = self.load();
         let Opened { queues, info, guard, probe } = opened;
         let owners = assign(queues.len(), &allowed, &mut load);
@@ -282,7 +288,9 @@ impl Switch {
             let old = self.desired.rules.iter().find(|old| *old == rule);
             let facts = old.and_then(|_| self.facts.rules.remove(&rule.name)).unwrap_or_else(|| {
                 let policer = |step: &RuleStep| match step {
-                    RuleStep::Police { unit, rate, burst } => Some(Arc::new(Policer::new(*unit, *rate, *burst))),
+                    RuleStep::Police { unit, rate, burst } => {
+                        Some(Arc::new(Policer::new(*unit, *rate, *burst)))
+                    }
                     _ => None,
                 };
                 RuleFacts {
@@ -413,4 +421,3 @@ impl Switch {
 
 /// How often devices are looked at.
 pub const TICK: Duration = Duration::from_millis(500);
-

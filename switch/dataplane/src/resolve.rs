@@ -53,15 +53,22 @@ pub fn resolve(key: &FlowKey, snapshot: &Snapshot) -> Resolved {
         Ok(place) => place,
         Err(reason) => return dropped(program, reason),
     };
-    // A rule may have taken the tag off already: go by what the packet looks like now.
+    // Inside the switch frames are untagged. A rule may have taken the tag off already: go by what the packet looks like.
+    let tagged = program;
     if rewritten.vlan().is_some() {
         program.push(Action::PopVlan);
     }
-    match place.network.and_then(|id| Some((id, snapshot.network(id)?))) {
+    let found = place.network.and_then(|id| Some((id, snapshot.network(id)?)));
+    let resolved = match found {
         Some((id, network)) if network.mode == Mode::Bridged => {
             bridged::resolve(key, &rewritten, id, network, ingress, snapshot, program)
         }
-        found => routed::resolve(key, &rewritten, found.map(|(id, _)| id), ingress, snapshot, program),
+        _ => routed::resolve(key, &rewritten, found.map(|(id, _)| id), ingress, snapshot, program),
+    };
+    match resolved.program.verdict() {
+        // The slow path tells a packet's network by its tag, and answers with the same.
+        Verdict::Punt(_) => Resolved { program: tagged.ending(resolved.program.verdict()), ..resolved },
+        _ => resolved,
     }
 }
 

@@ -76,7 +76,8 @@ async fn follow(
     changed: &impl Fn(NextHops),
     stop: &AtomicBool,
 ) -> std::io::Result<()> {
-    let groups = [MulticastGroup::Neigh, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
+    let groups =
+        [MulticastGroup::Neigh, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
     let (connection, handle, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
     tokio::spawn(connection);
     let mut known: Option<NextHops> = None;
@@ -139,8 +140,12 @@ async fn neighbours(handle: &Handle, ifindex: u32) -> BTreeMap<IpAddr, (Option<M
         let (mut address, mut mac) = (None, None);
         for attribute in entry.attributes {
             match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(IpAddr::from(v4)),
-                NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => address = Some(IpAddr::from(v6)),
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                    address = Some(IpAddr::from(v4))
+                }
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                    address = Some(IpAddr::from(v6))
+                }
                 NeighbourAttribute::LinkLayerAddress(bytes) => mac = <[u8; 6]>::try_from(bytes).ok().map(Mac),
                 _ => {}
             }
@@ -160,7 +165,8 @@ async fn neighbours(handle: &Handle, ifindex: u32) -> BTreeMap<IpAddr, (Option<M
 
 /// Makes the kernel resolve a neighbour (rtnetlink, NTF_USE: "use" the entry as if a packet were sent).
 async fn ask(handle: &Handle, ifindex: u32, address: IpAddr) {
-    let request = handle.neighbours().add(ifindex, address).state(NeighbourState::None).flags(NeighbourFlags::Use);
+    let request =
+        handle.neighbours().add(ifindex, address).state(NeighbourState::None).flags(NeighbourFlags::Use);
     // It is asked again at the next look.
     let _ = request.replace().execute().await;
 }

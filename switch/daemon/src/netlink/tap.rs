@@ -34,7 +34,11 @@ pub struct Placement {
     pub gateways: Vec<IpAddr>,
 }
 
-fn refused(step: &'static str, device: &str, remedy: &'static str) -> impl Fn(rtnetlink::Error) -> NetlinkError {
+fn refused(
+    step: &'static str,
+    device: &str,
+    remedy: &'static str,
+) -> impl Fn(rtnetlink::Error) -> NetlinkError {
     move |source| NetlinkError::Refused { step, device: device.to_owned(), source, remedy }
 }
 
@@ -75,9 +79,17 @@ pub fn configure(placement: &Placement) -> Result<(), NetlinkError> {
             message = message.address(mac.0.to_vec());
         }
         let remedy = "check the port's mtu and mac";
-        handle.link().set(message.build()).execute().await.map_err(refused("setting up the tap", device, remedy))?;
+        handle.link().set(message.build()).execute().await.map_err(refused(
+            "setting up the tap",
+            device,
+            remedy,
+        ))?;
         for address in &placement.addresses {
-            add_address(&handle, index, *address).await.map_err(refused("adding an address", device, "see ip-address(8)"))?;
+            add_address(&handle, index, *address).await.map_err(refused(
+                "adding an address",
+                device,
+                "see ip-address(8)",
+            ))?;
         }
         for (prefix, source) in &placement.on_link {
             let added = add_route(&handle, index, *prefix, None, *source).await;

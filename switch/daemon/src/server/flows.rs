@@ -98,7 +98,8 @@ impl Session {
         let end = match program.verdict() {
             Verdict::Forward(port) => format!("output:{}", self.port_word(port)),
             Verdict::Flood(network) => {
-                let name = self.switch.desired.networks.get(network.index()).map_or("?", |network| &network.name);
+                let name =
+                    self.switch.desired.networks.get(network.index()).map_or("?", |network| &network.name);
                 format!("flood:{name}")
             }
             Verdict::Punt(reason) => format!("punt:{}", reason.word()),

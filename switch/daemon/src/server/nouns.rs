@@ -17,12 +17,19 @@ impl Session {
         self.change(
             |switch| {
                 let open = &switch.ports[&name];
-                let cores: Vec<String> =
-                    open.owners.iter().map(|owner| switch.runtime.threads[owner.index()].core.to_string()).collect();
+                let cores: Vec<String> = open
+                    .owners
+                    .iter()
+                    .map(|owner| switch.runtime.threads[owner.index()].core.to_string())
+                    .collect();
                 let queues = if cores.len() == 1 { "queue" } else { "queues" };
-                let why = if open.info.why.is_empty() { String::new() } else { format!("; {}", open.info.why) };
+                let why =
+                    if open.info.why.is_empty() { String::new() } else { format!("; {}", open.info.why) };
                 let (count, cores) = (cores.len(), cores.join(", "));
-                format!("port {name} ({kind}) added: {}, {count} {queues} on core {cores}{why}", open.info.mode)
+                format!(
+                    "port {name} ({kind}) added: {}, {count} {queues} on core {cores}{why}",
+                    open.info.mode
+                )
             },
             |config| {
                 must_be_new(&config.port, "port", &port.name, |port| &port.name)?;
@@ -70,9 +77,12 @@ impl Session {
             |config| {
                 take(&mut config.network, "network", name, |network| &network.name)?;
                 let endpoints = config.endpoint.iter().filter(|endpoint| endpoint.network == name);
-                let mut users: Vec<String> = endpoints.map(|endpoint| format!("endpoint {}", endpoint.name)).collect();
+                let mut users: Vec<String> =
+                    endpoints.map(|endpoint| format!("endpoint {}", endpoint.name)).collect();
                 let ports = config.port.iter();
-                let ports = ports.filter(|port| port.network.as_deref() == Some(name) || port.networks.iter().any(|n| n == name));
+                let ports = ports.filter(|port| {
+                    port.network.as_deref() == Some(name) || port.networks.iter().any(|n| n == name)
+                });
                 users.extend(ports.map(|port| format!("port {}", port.name)));
                 if users.is_empty() {
                     return Ok(());
@@ -136,7 +146,11 @@ impl Session {
         if let Some(name) = &call.network
             && !config.network.iter().any(|network| network.name == *name)
         {
-            return Err(not_found("network", name, config.network.iter().map(|network| network.name.as_str())));
+            return Err(not_found(
+                "network",
+                name,
+                config.network.iter().map(|network| network.name.as_str()),
+            ));
         }
         if let Some(name) = &call.port
             && !config.port.iter().any(|port| port.name == *name)

@@ -65,7 +65,9 @@ impl ControlSocket {
     /// Listens: mode 0600, or 0660 for a group.
     pub fn bind(path: &Path, group: Option<&str>) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Io { path: path.to_owned(), source };
-        let group = group.map(|name| group_id(name).ok_or_else(|| SocketError::NoGroup(name.to_owned()))).transpose()?;
+        let group = group
+            .map(|name| group_id(name).ok_or_else(|| SocketError::NoGroup(name.to_owned())))
+            .transpose()?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(failed)?;
         }
@@ -149,11 +151,19 @@ async fn read(stream: &mut UnixStream) -> Result<Option<Request>, Error> {
         Err(_) => return Ok(None),
     }
     let rest = async {
-        stream.read_exact(&mut message[1..]).await.map_err(|error| bad(format!("half a request: {error}")))?;
-        let len = codec::message_len(&message, REQUEST_MAX).map_err(|error| bad(error.to_string()))?.unwrap_or(0);
+        stream
+            .read_exact(&mut message[1..])
+            .await
+            .map_err(|error| bad(format!("half a request: {error}")))?;
+        let len =
+            codec::message_len(&message, REQUEST_MAX).map_err(|error| bad(error.to_string()))?.unwrap_or(0);
         message.resize(PREFIX + len, 0);
-        stream.read_exact(&mut message[PREFIX..]).await.map_err(|error| bad(format!("half a request: {error}")))?;
-        let decoded = codec::decode::<Request>(&message, REQUEST_MAX).map_err(|error| bad(error.to_string()))?;
+        stream
+            .read_exact(&mut message[PREFIX..])
+            .await
+            .map_err(|error| bad(format!("half a request: {error}")))?;
+        let decoded =
+            codec::decode::<Request>(&message, REQUEST_MAX).map_err(|error| bad(error.to_string()))?;
         Ok(decoded.map(|(request, _)| request))
     };
     timeout(PATIENCE, rest).await.unwrap_or_else(|_| Err(bad("a request that did not end in time".into())))
@@ -169,7 +179,8 @@ async fn ask(events: &Sender<Event>, request: Request, peer: &str) -> Result<ser
 
 async fn answer(stream: &mut UnixStream, reply: Reply) -> io::Result<()> {
     let bytes = codec::encode(&reply, REPLY_MAX).or_else(|error| {
-        let error = Error::new(Code::Internal, error.to_string()).remedy("ask for less: use a filter or a limit");
+        let error =
+            Error::new(Code::Internal, error.to_string()).remedy("ask for less: use a filter or a limit");
         codec::encode(&Reply::Error(error), REPLY_MAX)
     });
     let bytes = bytes.map_err(io::Error::other)?;

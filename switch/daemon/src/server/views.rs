@@ -123,7 +123,9 @@ impl Session {
             queues: stats.map(|stats| queue_rows(name, stats)).unwrap_or_default(),
             forwarded: sum(|stats| stats.threads().map(|row| row.forwarded.get()).sum()),
             flooded: sum(|stats| stats.threads().map(|row| row.flooded.get()).sum()),
-            punted: sum(|stats| stats.threads().flat_map(|row| &row.punts).map(|counter| counter.get()).sum()),
+            punted: sum(|stats| {
+                stats.threads().flat_map(|row| &row.punts).map(|counter| counter.get()).sum()
+            }),
             dropped: sum(|stats| DropReason::ALL.iter().map(|reason| stats.drops(*reason)).sum()),
         })
     }
@@ -159,7 +161,9 @@ impl Session {
     fn check_port(&self, name: Option<&str>) -> Result<(), Error> {
         let mut names = self.switch.desired.ports.iter().map(|port| port.name.as_str());
         match name {
-            Some(name) if !names.clone().any(|other| other == name) => Err(not_found("port", name, names.by_ref())),
+            Some(name) if !names.clone().any(|other| other == name) => {
+                Err(not_found("port", name, names.by_ref()))
+            }
             _ => Ok(()),
         }
     }
@@ -168,7 +172,10 @@ impl Session {
         let mut threads = Vec::new();
         for index in 0..self.switch.runtime.threads.len() {
             let sample = PmdSample::take(&self.switch.runtime.threads[index].counters);
-            let start = (self.switch.started, PmdSample { cycles: self.switch.started_cycles, ..PmdSample::default() });
+            let start = (
+                self.switch.started,
+                PmdSample { cycles: self.switch.started_cycles, ..PmdSample::default() },
+            );
             let (since, old) = *self.pmd_seen.get(&index).unwrap_or(&start);
             let seconds = since.elapsed().as_secs_f64();
             if seconds >= 1.0 {
@@ -182,7 +189,12 @@ impl Session {
     fn pmd_row(&self, index: usize, passed: PmdSample, seconds: f64) -> PmdRow {
         let thread = &self.switch.runtime.threads[index];
         let own = ThreadId(index as u16);
-        let queues = self.switch.desired.ports.iter().filter_map(|port| Some((port, self.switch.ports.get(&port.name)?)));
+        let queues = self
+            .switch
+            .desired
+            .ports
+            .iter()
+            .filter_map(|port| Some((port, self.switch.ports.get(&port.name)?)));
         let queues = queues.flat_map(|(port, open)| {
             let mine = open.owners.iter().enumerate().filter(|(_, owner)| **owner == own);
             mine.map(|(queue, _)| format!("{}:{queue}", port.name)).collect::<Vec<_>>()
@@ -214,4 +226,3 @@ fn queue_rows(port: &str, stats: &PortStats) -> Vec<QueueStats> {
     };
     stats.queues().enumerate().map(row).collect()
 }
-

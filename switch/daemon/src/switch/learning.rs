@@ -40,7 +40,10 @@ impl Learnt {
 
     /// What a snapshot needs of them.
     pub(super) fn stations(&self) -> HashMap<(String, Mac), (String, Option<VlanId>)> {
-        self.stations.iter().map(|(key, station)| (key.clone(), (station.port.clone(), station.vlan))).collect()
+        self.stations
+            .iter()
+            .map(|(key, station)| (key.clone(), (station.port.clone(), station.vlan)))
+            .collect()
     }
 
     pub(super) fn forget_port(&mut self, port: &str) {

@@ -1,0 +1,73 @@
+# weft's commands. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Only what needs root runs as root: Debian packages, and work in network namespaces.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
+ROOT := $(if $(SUDO),$(SUDO) -E env "PATH=$$PATH",)
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+RUNNER := CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUNNER
+
+PACKAGES := clang llvm libelf-dev zlib1g-dev pkg-config m4 make gcc g++ iproute2 iputils-ping iputils-tracepath \
+            traceroute iperf3 tcpdump tshark ethtool procps
+
+.PHONY: help
+help: ## List the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+.PHONY: deps
+deps: ## Install the Debian packages that building and testing need, if any is missing
+	@missing=(); for p in $(PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=($$p); done; \
+	if [ $${#missing[@]} -gt 0 ]; then echo "installing: $${missing[*]}"; \
+	  $(SUDO) apt-get update -qq; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; fi
+
+.PHONY: build
+build: deps ## Build everything, optimised
+	cargo build --release --locked
+
+.PHONY: demo
+demo: build ## Show the switch at work in network namespaces (KEEP=1 leaves it up)
+	$(ROOT) KEEP=$(KEEP) tests/demo.sh run
+
+.PHONY: demo-down
+demo-down: ## Remove what `make demo KEEP=1` left up
+	$(ROOT) tests/demo.sh down
+
+.PHONY: lint
+lint: deps ## Formatting, clippy, documentation: warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+
+.PHONY: test
+test: test-unit test-root loom fuzz ## Every test; those that need root run in namespaces of their own
+
+.PHONY: test-unit
+test-unit: deps ## Tests that need no rights
+	cargo test --workspace --exclude weft-tests --locked
+	cargo test -p weft-tests --locked --lib --test packet --test model --test config --test tidy
+
+.PHONY: test-root
+test-root: deps ## Tests on the real kernel, in namespaces of their own
+	cargo build --locked -p weftd -p weftctl
+	env $(if $(SUDO),$(RUNNER)="$(SUDO) -E") cargo test -p weft-tests --locked --test drivers --test netns --test ctl -- --test-threads=1
+
+.PHONY: loom
+loom: deps ## The kernel's rings and snapshot publication under every interleaving
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --locked --release --target-dir target/loom -p weft-pmd --lib ring
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --locked --release --target-dir target/loom -p weft-dataplane --lib publish
+
+FUZZ_SECONDS ?= 15
+.PHONY: fuzz
+fuzz: deps ## Each fuzz target for FUZZ_SECONDS (15)
+	tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+.PHONY: bench
+bench: build ## Benchmarks: the packet's path in memory, and pods beside a Linux bridge
+	cargo build --release --locked -p weft-perf
+	$(ROOT) perf/bench.sh
