@@ -1,1 +1,7 @@
-//! x
+//! The real switch on the real kernel, in namespaces: real AF_XDP sockets, taps, stacks. Needs root.
+
+mod bridge;
+mod changes;
+mod errors;
+mod pairs;
+mod queues;

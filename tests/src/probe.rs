@@ -1,1 +1,143 @@
-//! x
+//! Traffic with a verdict: real kernels at both ends.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    thread,
+    time::Duration,
+};
+
+use weft_pmd::Netns;
+
+use crate::netns::NetNs;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pings; how many were answered.
+pub fn ping(from: &NetNs, to: IpAddr, count: u32, size: u32) -> u32 {
+    let family = if to.is_ipv4() { "-4" } else { "-6" };
+    let (to, count, size) = (to.to_string(), count.to_string(), size.to_string());
+    let output = from.run(&["ping", family, "-n", "-q", "-c", &count, "-i", "0.01", "-W", "2", "-s", &size, &to]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let received = text.split(" received").next().and_then(|head| head.rsplit(' ').next()).map(str::parse);
+    received.and_then(Result::ok).unwrap_or(0)
+}
+
+/// Pings that must all be answered.
+#[track_caller]
+pub fn must_ping(from: &NetNs, to: IpAddr, size: u32) {
+    let received = ping(from, to, 3, size);
+    assert_eq!(received, 3, "{} → {to}, {size} bytes", from.name());
+}
+
+/// Bytes that no link produces by accident.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+fn any(family: IpAddr) -> SocketAddr {
+    let any = if family.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    SocketAddr::new(any, 0)
+}
+
+/// Sends `len` random bytes over TCP and back; panics unless both ends got what was sent. The server sees the client's
+/// own address, which is returned.
+#[track_caller]
+pub fn tcp_round_trip(client: &Netns, server: &Netns, to: IpAddr, len: usize) -> IpAddr {
+    let listener = server.run(|| TcpListener::bind(any(to))).expect("namespace").expect("listen");
+    let port = listener.local_addr().expect("bound").port();
+    let sent = noise(len, len as u64 + 77);
+    thread::scope(|scope| {
+        let serving = scope.spawn(move || {
+            let (mut stream, peer) = listener.accept().expect("accept");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).expect("the server reads to the end");
+            stream.write_all(&received).expect("the server echoes");
+            (received, peer.ip())
+        });
+        let echoed = client
+            .run(|| {
+                let address = SocketAddr::new(to, port);
+                let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.write_all(&sent)?;
+                stream.shutdown(Shutdown::Write)?;
+                let mut echoed = Vec::new();
+                stream.read_to_end(&mut echoed)?;
+                std::io::Result::Ok(echoed)
+            })
+            .expect("namespace")
+            .unwrap_or_else(|error| panic!("TCP to {to}: {error}"));
+        let (received, peer) = serving.join().expect("the server ends");
+        assert!(received == sent, "the server got {} of {} bytes as sent", received.len(), sent.len());
+        assert!(echoed == sent, "the client got {} of {} bytes back as sent", echoed.len(), sent.len());
+        peer
+    })
+}
+
+/// Sends UDP datagrams of these sizes and back; panics unless each comes back as it was.
+#[track_caller]
+pub fn udp_round_trip(client: &Netns, server: &Netns, to: IpAddr, sizes: &[usize]) {
+    let bind = |netns: &Netns| {
+        let socket = netns.run(|| UdpSocket::bind(any(to))).expect("namespace").expect("bind");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket
+    };
+    let (receiver, sender) = (bind(server), bind(client));
+    let port = receiver.local_addr().expect("bound").port();
+    let mut buffer = vec![0; 65_536];
+    for &size in sizes {
+        let sent = noise(size, size as u64);
+        sender.send_to(&sent, SocketAddr::new(to, port)).unwrap_or_else(|error| panic!("{size} bytes to {to}: {error}"));
+        let (len, peer) = receiver.recv_from(&mut buffer).unwrap_or_else(|error| panic!("{size} bytes to {to}: {error}"));
+        assert!(buffer[..len] == sent[..], "{size} bytes to {to} came as {len} others");
+        receiver.send_to(&buffer[..len], peer).expect("echo");
+        let (len, _) = sender.recv_from(&mut buffer).unwrap_or_else(|error| panic!("{size} bytes back from {to}: {error}"));
+        assert!(buffer[..len] == sent[..], "{size} bytes back from {to} came as {len} others");
+    }
+}
+
+/// Packets that a namespace's kernel threw away for a wrong checksum, all protocols.
+pub fn checksum_errors(ns: &NetNs) -> u64 {
+    let v4 = ns.must(&["cat", "/proc/net/snmp"]);
+    let v6 = ns.must(&["cat", "/proc/net/snmp6"]);
+    let lines: Vec<&str> = v4.lines().collect();
+    let of_v4: u64 = lines
+        .chunks(2)
+        .filter(|pair| pair.len() == 2)
+        .flat_map(|pair| pair[0].split_whitespace().zip(pair[1].split_whitespace()))
+        .filter(|(name, _)| *name == "InCsumErrors")
+        .filter_map(|(_, value)| value.parse::<u64>().ok())
+        .sum();
+    let of_v6: u64 = v6
+        .lines()
+        .filter(|line| line.contains("InCsumErrors"))
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum();
+    of_v4 + of_v6
+}
+
+/// A TCP stream by iperf3 for some seconds; Gb/s at the receiver.
+pub fn iperf3(client: &NetNs, server: &NetNs, to: IpAddr, seconds: u32) -> f64 {
+    let serving = server.spawn(&["iperf3", "-s", "-1", "-p", "5999"]);
+    let (to, seconds) = (to.to_string(), seconds.to_string());
+    for _ in 0..50 {
+        let output = client.run(&["iperf3", "-J", "-c", &to, "-p", "5999", "-t", &seconds]);
+        let report: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
+        let rate = report.and_then(|report| report["end"]["sum_received"]["bits_per_second"].as_f64());
+        if let Some(rate) = rate {
+            drop(serving);
+            return rate / 1e9;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("iperf3 to {to} does not connect");
+}
