@@ -15,7 +15,8 @@ fn steady(from: &NetNs, to: &str) -> Running {
 fn stop(ping: Running) -> (u32, u32) {
     let output = ping.signal("-INT");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let number = |mark: &str| text.split(mark).next().and_then(|head| head.rsplit([' ', '\n']).next()?.parse().ok());
+    let number =
+        |mark: &str| text.split(mark).next().and_then(|head| head.rsplit([' ', '\n']).next()?.parse().ok());
     let count = |mark| number(mark).unwrap_or_else(|| panic!("ping said: {text}"));
     (count(" packets transmitted"), count(" received"))
 }
@@ -31,10 +32,12 @@ fn ports_come_and_go_without_loss_on_others() {
     let ping = steady(&a.ns, &b.v4().to_string());
     for (round, kind) in [Kind::Tap, Kind::Packet, Kind::Xsk].into_iter().cycle().take(6).enumerate() {
         let pod = node.plug(kind, 20 + round);
-        let spec = |word: &str| pod.port_toml(1500, 1).lines().find_map(|line| {
-            let (name, value) = line.split_once(" = ")?;
-            (name == word).then(|| value.trim_matches('"').to_owned())
-        });
+        let spec = |word: &str| {
+            pod.port_toml(1500, 1).lines().find_map(|line| {
+                let (name, value) = line.split_once(" = ")?;
+                (name == word).then(|| value.trim_matches('"').to_owned())
+            })
+        };
         let device = spec("device").expect("every pod has a device");
         let mut add = vec!["port", "add", &pod.name, "--kind", kind.word(), "--device", &device];
         if kind == Kind::Tap {
@@ -44,8 +47,19 @@ fn ports_come_and_go_without_loss_on_others() {
         let (v4, v6) = (pod.v4().to_string(), pod.v6().to_string());
         let mac = format!("02:00:0a:f4:00:{:02x}", 30 + round);
         node.weftd.must(&[
-            "endpoint", "add", &pod.name, "--network", "pods", "--port", &pod.name, "--mac", &mac, "--address", &v4,
-            "--address", &v6,
+            "endpoint",
+            "add",
+            &pod.name,
+            "--network",
+            "pods",
+            "--port",
+            &pod.name,
+            "--mac",
+            &mac,
+            "--address",
+            &v4,
+            "--address",
+            &v6,
         ]);
         must_ping(&a.ns, pod.v4(), 56);
         must_ping(&pod.ns, b.v6(), 56);
@@ -74,7 +88,8 @@ fn a_namespace_deleted_under_traffic_removes_its_port_only() {
         // A veth goes with the namespace at its other end; a tap with its own.
         node.weftd.wait_for("removal", |weftd| {
             let port = weftd.json(&["port", "show", &pod.name]);
-            port["port"]["state"] == "removed" && port["port"]["why"].as_str().is_some_and(|why| why.contains("gone"))
+            port["port"]["state"] == "removed"
+                && port["port"]["why"].as_str().is_some_and(|why| why.contains("gone"))
         });
         assert!(node.weftd.log().contains("port removed"));
         drop(to_it);
@@ -93,7 +108,17 @@ fn a_rule_takes_effect_at_once_and_can_be_taken_back() {
     let node = Node::new(&Plan::new(&[Kind::Tap, Kind::Packet]));
     let (a, b) = (&node.pods[0], &node.pods[1]);
     must_ping(&a.ns, b.v4(), 56);
-    let done = node.weftd.must(&["flow", "add", "no-ping", "--priority", "5", "--match", "protocol=icmp", "--action", "drop"]);
+    let done = node.weftd.must(&[
+        "flow",
+        "add",
+        "no-ping",
+        "--priority",
+        "5",
+        "--match",
+        "protocol=icmp",
+        "--action",
+        "drop",
+    ]);
     assert!(done.contains("flow rule no-ping added at priority 5"), "{done}");
     assert_eq!(weft_tests::probe::ping(&a.ns, b.v4(), 2, 56), 0);
     assert_eq!(node.weftd.json(&["flow", "list"])["flows"][0]["packets"], 2);
@@ -160,7 +185,8 @@ fn a_reload_that_fails_changes_nothing() {
         assert_eq!(node.weftd.must(&["config", "show"]), before);
         must_ping(&node.pods[0].ns, node.pods[1].v4(), 56);
     }
-    node.weftd.write(&(good + "\n[[flow]]\nname = \"x\"\nmatch = { protocol = \"icmp\" }\nactions = [\"drop\"]\n"));
+    node.weftd
+        .write(&(good + "\n[[flow]]\nname = \"x\"\nmatch = { protocol = \"icmp\" }\nactions = [\"drop\"]\n"));
     node.weftd.reload();
     node.weftd.wait_for("the reload", |weftd| weftd.must(&["flow", "list"]).contains("icmp"));
     assert_eq!(weft_tests::probe::ping(&node.pods[0].ns, node.pods[1].v4(), 2, 56), 0);

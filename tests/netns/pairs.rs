@@ -72,7 +72,18 @@ fn jumbo_frames_pass_whole() {
     for from in &node.pods[..3] {
         for to in &node.pods[3..] {
             // Not to be fragmented: 8972 bytes of payload are a packet of 9000.
-            let output = from.ns.run(&["ping", "-M", "do", "-c", "2", "-i", "0.01", "-s", "8972", &to.v4().to_string()]);
+            let output = from.ns.run(&[
+                "ping",
+                "-M",
+                "do",
+                "-c",
+                "2",
+                "-i",
+                "0.01",
+                "-s",
+                "8972",
+                &to.v4().to_string(),
+            ]);
             assert!(output.status.success(), "{} → {}", from.name, to.name);
             tcp_round_trip(&from.ns.netns(), &to.ns.netns(), to.v6(), 1 << 20);
         }

@@ -30,7 +30,9 @@ fn more_queues_than_threads() {
     let ports = node.weftd.json(&["port", "list"]);
     let queues = |name: &str| {
         let rows = ports["ports"].as_array().expect("a list").iter();
-        rows.filter(|row| row["name"] == name).map(|row| row["cores"].as_array().map_or(0, Vec::len)).sum::<usize>()
+        rows.filter(|row| row["name"] == name)
+            .map(|row| row["cores"].as_array().map_or(0, Vec::len))
+            .sum::<usize>()
     };
     assert!(node.pods.iter().all(|pod| queues(&pod.name) == 4), "{ports}");
     everyone_talks(&node);

@@ -124,6 +124,10 @@ fn an_address_that_moves_is_followed() {
     sim.put("y", eth(X, ALL).arp("10.0.0.1", "10.0.0.9")); // X is behind y now
     sim.run();
     outcome(&sim);
+    for _ in 0..50 {
+        sim.now_ns += 100_000_000; // rounds of the sweep that keeps addresses in use from ageing
+        sim.run();
+    }
     sim.put("t", eth(T, X).vlan(10).udp("10.0.0.3", "10.0.0.1", (1, 2), 64, 1));
     sim.run();
     assert_eq!(sim.tape("x").take().len(), 0);

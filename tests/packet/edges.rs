@@ -106,7 +106,9 @@ fn a_super_frame_of_too_large_segments_is_told() {
     check_with_offload(
         NODE,
         vec![("a", bytes, intent)],
-        expect!["a < 02:00:00:00:00:01>02:00:00:00:00:0a 10.244.0.1>10.244.0.10 ttl 64 icmp 3/4 1500 len 548"],
+        expect![
+            "a < 02:00:00:00:00:01>02:00:00:00:00:0a 10.244.0.1>10.244.0.10 ttl 64 icmp 3/4 1500 len 548"
+        ],
     );
 }
 

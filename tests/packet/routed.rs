@@ -69,10 +69,10 @@ fn arp_and_discovery_are_answered_for_what_is_known() {
     check(
         NODE,
         vec![
-            ("a", eth(A, all).arp("10.244.0.10", "10.244.0.1")),  // the gateway
+            ("a", eth(A, all).arp("10.244.0.10", "10.244.0.1")), // the gateway
             ("a", eth(A, all).arp("10.244.0.10", "10.244.0.11")), // another pod
             ("a", eth(A, all).arp("10.244.0.10", "10.244.0.10")), // itself: an announcement
-            ("a", eth(A, all).arp("0.0.0.0", "10.244.0.11")),     // a probe for somebody's address
+            ("a", eth(A, all).arp("0.0.0.0", "10.244.0.11")),    // a probe for somebody's address
             ("a", eth(A, all).arp("10.244.0.10", "10.244.0.99")), // nobody
             ("host", eth(DEVICE, all).arp("192.0.2.1", "10.244.0.10")),
             ("a", eth(A, "33:33:ff:00:00:01").solicit("fd00:244::10", "fd00:244::1")),

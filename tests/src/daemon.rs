@@ -64,14 +64,18 @@ impl Weftd {
 
     /// Starts it (again).
     pub fn run(&mut self) {
-        let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log file");
+        let log =
+            File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log file");
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.node]).arg(binary("weftd")).arg("--config").arg(self.config());
         let child = command.env("NO_COLOR", "1").stderr(log).spawn().expect("ip netns exec");
         self.running = Some(Running::from(child));
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.ctl(&["status"]).status.success() {
-            let ended = self.running.as_mut().is_some_and(|running| running.child().try_wait().is_ok_and(|s| s.is_some()));
+            let ended = self
+                .running
+                .as_mut()
+                .is_some_and(|running| running.child().try_wait().is_ok_and(|s| s.is_some()));
             assert!(!ended && Instant::now() < deadline, "weftd does not answer:\n{}", self.log());
             sleep(Duration::from_millis(20));
         }
@@ -87,7 +91,12 @@ impl Weftd {
     #[track_caller]
     pub fn must(&self, args: &[&str]) -> String {
         let output = self.ctl(args);
-        assert!(output.status.success(), "weftctl {args:?}: {}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+        assert!(
+            output.status.success(),
+            "weftctl {args:?}: {}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.log()
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 

@@ -23,7 +23,8 @@ pub fn require_root() -> bool {
 /// Runs a command that must succeed.
 #[track_caller]
 pub fn must(args: &[&str]) -> String {
-    let output = Command::new(args[0]).args(&args[1..]).output().unwrap_or_else(|error| panic!("{args:?}: {error}"));
+    let output =
+        Command::new(args[0]).args(&args[1..]).output().unwrap_or_else(|error| panic!("{args:?}: {error}"));
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -41,7 +42,12 @@ impl NetNs {
         let name = format!("weft-{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         must(&["ip", "netns", "add", &name]);
         let ns = Self { name };
-        ns.must(&["sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.router_solicitations=0"]);
+        ns.must(&[
+            "sysctl",
+            "-qw",
+            "net.ipv6.conf.default.accept_dad=0",
+            "net.ipv6.conf.default.router_solicitations=0",
+        ]);
         ns.ip(&["link", "set", "lo", "up"]);
         ns
     }

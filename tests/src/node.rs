@@ -90,7 +90,8 @@ impl Pod {
         text
     }
 
-    fn device(&self) -> String {
+    /// The device its port names.
+    pub fn device(&self) -> String {
         if self.kind == Kind::Tap { "eth0".into() } else { format!("v{}", self.index) }
     }
 
@@ -166,7 +167,8 @@ impl Node {
         outside.ip(&["addr", "add", &format!("{}/128", OUTSIDE[1]), "dev", "lo"]);
         outside.ip(&["route", "add", "10.244.0.0/24", "via", NODE[0], "src", OUTSIDE[0]]);
         outside.ip(&["-6", "route", "add", "fd00:244::/64", "via", NODE[1], "src", OUTSIDE[1]]);
-        let pods: Vec<Pod> = plan.pods.iter().enumerate().map(|(index, kind)| Self::pod(*kind, index)).collect();
+        let pods: Vec<Pod> =
+            plan.pods.iter().enumerate().map(|(index, kind)| Self::pod(*kind, index)).collect();
         for pod in &pods {
             pod.plug(&ns, plan.mtu, plan.queues);
         }
@@ -190,7 +192,8 @@ impl Node {
     /// The configuration.
     pub fn config(plan: &Plan, pods: &[Pod]) -> String {
         let (cores, mtu, more) = (&plan.cores, plan.mtu, &plan.more);
-        let ports: String = pods.iter().map(|pod| pod.port_toml(mtu, plan.queues) + &pod.endpoint_toml()).collect();
+        let ports: String =
+            pods.iter().map(|pod| pod.port_toml(mtu, plan.queues) + &pod.endpoint_toml()).collect();
         format!(
             r#"
 [node]

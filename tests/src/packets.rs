@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use etherparse::{
-    ArpHardwareId, ArpOperation, ArpPacket, EtherType, NetSlice, PacketBuilder, SlicedPacket, TransportSlice, VlanId,
+    ArpHardwareId, ArpOperation, ArpPacket, EtherType, NetSlice, PacketBuilder, SlicedPacket, TransportSlice,
+    VlanId,
 };
 use weft_wire::Mac;
 
@@ -106,7 +107,9 @@ impl Eth {
 
     /// An ARP request of `src` for `target`.
     pub fn arp(self, src: &str, target: &str) -> Vec<u8> {
-        let (IpAddr::V4(sender), IpAddr::V4(target)) = (ip(src), ip(target)) else { panic!("ARP is for IPv4") };
+        let (IpAddr::V4(sender), IpAddr::V4(target)) = (ip(src), ip(target)) else {
+            panic!("ARP is for IPv4")
+        };
         let arp = ArpPacket::new(
             ArpHardwareId::ETHERNET,
             EtherType::IPV4,
@@ -164,7 +167,12 @@ pub fn describe(bytes: &[u8]) -> String {
     match &packet.net {
         Some(NetSlice::Ipv4(v4)) => {
             let header = v4.header().to_header();
-            words.push(format!("{}>{} ttl {}", v4.header().source_addr(), v4.header().destination_addr(), header.time_to_live));
+            words.push(format!(
+                "{}>{} ttl {}",
+                v4.header().source_addr(),
+                v4.header().destination_addr(),
+                header.time_to_live
+            ));
             if header.calc_header_checksum() != header.header_checksum {
                 words.push("BAD-IP-CHECKSUM".into());
             }
@@ -178,7 +186,12 @@ pub fn describe(bytes: &[u8]) -> String {
         }
         Some(NetSlice::Ipv6(v6)) => {
             let header = v6.header();
-            words.push(format!("{}>{} ttl {}", header.source_addr(), header.destination_addr(), header.hop_limit()));
+            words.push(format!(
+                "{}>{} ttl {}",
+                header.source_addr(),
+                header.destination_addr(),
+                header.hop_limit()
+            ));
         }
         Some(NetSlice::Arp(arp)) => {
             let address = |bytes: &[u8]| format!("{}.{}.{}.{}", bytes[0], bytes[1], bytes[2], bytes[3]);
@@ -201,7 +214,8 @@ fn describe_transport(transport: &TransportSlice<'_>) -> String {
             format!("udp {}>{} len {}", udp.source_port(), udp.destination_port(), udp.payload().len())
         }
         TransportSlice::Tcp(tcp) => {
-            let flags = [('f', tcp.fin()), ('s', tcp.syn()), ('r', tcp.rst()), ('p', tcp.psh()), ('a', tcp.ack())];
+            let flags =
+                [('f', tcp.fin()), ('s', tcp.syn()), ('r', tcp.rst()), ('p', tcp.psh()), ('a', tcp.ack())];
             let flags: String = flags.iter().filter(|(_, set)| *set).map(|(flag, _)| flag).collect();
             let (src, dst) = (tcp.source_port(), tcp.destination_port());
             format!("tcp {src}>{dst} {flags} seq {} len {}", tcp.sequence_number(), tcp.payload().len())
@@ -241,7 +255,9 @@ pub fn checksum_is_wrong(packet: &SlicedPacket<'_>) -> bool {
         return false;
     }
     let pseudo = match protocol {
-        TCP | UDP | ICMPV6 => [pseudo, vec![0, protocol], (bytes.len() as u16).to_be_bytes().to_vec()].concat(),
+        TCP | UDP | ICMPV6 => {
+            [pseudo, vec![0, protocol], (bytes.len() as u16).to_be_bytes().to_vec()].concat()
+        }
         ICMP => Vec::new(),
         _ => return false,
     };

@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn ping(from: &NetNs, to: IpAddr, count: u32, size: u32) -> u32 {
     let family = if to.is_ipv4() { "-4" } else { "-6" };
     let (to, count, size) = (to.to_string(), count.to_string(), size.to_string());
-    let output = from.run(&["ping", family, "-n", "-q", "-c", &count, "-i", "0.01", "-W", "2", "-s", &size, &to]);
+    let output =
+        from.run(&["ping", family, "-n", "-q", "-c", &count, "-i", "0.01", "-W", "2", "-s", &size, &to]);
     let text = String::from_utf8_lossy(&output.stdout);
     let received = text.split(" received").next().and_then(|head| head.rsplit(' ').next()).map(str::parse);
     received.and_then(Result::ok).unwrap_or(0)
@@ -43,7 +44,8 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 }
 
 fn any(family: IpAddr) -> SocketAddr {
-    let any = if family.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let any =
+        if family.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     SocketAddr::new(any, 0)
 }
 
@@ -96,11 +98,16 @@ pub fn udp_round_trip(client: &Netns, server: &Netns, to: IpAddr, sizes: &[usize
     let mut buffer = vec![0; 65_536];
     for &size in sizes {
         let sent = noise(size, size as u64);
-        sender.send_to(&sent, SocketAddr::new(to, port)).unwrap_or_else(|error| panic!("{size} bytes to {to}: {error}"));
-        let (len, peer) = receiver.recv_from(&mut buffer).unwrap_or_else(|error| panic!("{size} bytes to {to}: {error}"));
+        sender
+            .send_to(&sent, SocketAddr::new(to, port))
+            .unwrap_or_else(|error| panic!("{size} bytes to {to}: {error}"));
+        let (len, peer) =
+            receiver.recv_from(&mut buffer).unwrap_or_else(|error| panic!("{size} bytes to {to}: {error}"));
         assert!(buffer[..len] == sent[..], "{size} bytes to {to} came as {len} others");
         receiver.send_to(&buffer[..len], peer).expect("echo");
-        let (len, _) = sender.recv_from(&mut buffer).unwrap_or_else(|error| panic!("{size} bytes back from {to}: {error}"));
+        let (len, _) = sender
+            .recv_from(&mut buffer)
+            .unwrap_or_else(|error| panic!("{size} bytes back from {to}: {error}"));
         assert!(buffer[..len] == sent[..], "{size} bytes back from {to} came as {len} others");
     }
 }

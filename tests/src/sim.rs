@@ -123,7 +123,9 @@ impl Sim {
                 _ => None,
             };
             let policers = rule.steps.iter().filter_map(policer).collect();
-            self.facts.rules.insert(rule.name.clone(), RuleFacts { stats: Arc::new(RuleStats::new(1)), policers });
+            self.facts
+                .rules
+                .insert(rule.name.clone(), RuleFacts { stats: Arc::new(RuleStats::new(1)), policers });
         }
     }
 
@@ -172,7 +174,8 @@ impl Sim {
         let mut worked = false;
         let snapshot = self.snapshot();
         while let Some(punt) = self.exits.punts.pop() {
-            let replies = slowpath::answer(self.pool.bytes(&punt.frame), punt.ingress, punt.reason, &snapshot);
+            let replies =
+                slowpath::answer(self.pool.bytes(&punt.frame), punt.ingress, punt.reason, &snapshot);
             for reply in replies {
                 let frame = self.pool.alloc_copy(&reply.bytes).expect("memory for a reply");
                 let outbound = Outbound { port: reply.port, frame, hash: 0, made: true };
@@ -204,6 +207,9 @@ impl Sim {
         };
         let key = (self.desired.networks[network].name.clone(), learn.mac);
         let here = (port.name.clone(), vlan);
+        if learn.refresh {
+            return false;
+        }
         self.facts.fdb.insert(key, here.clone()) != Some(here)
     }
 
@@ -224,17 +230,26 @@ impl Sim {
             let row = port.stats.thread(ThreadId(0));
             let queue = port.stats.queue(QueueId(0));
             let (ingress, egress) = DropReason::ALL.split_at(DropReason::PortGone as usize);
-            let drops = |reasons: &[DropReason]| reasons.iter().map(|reason| port.stats.drops(*reason)).sum::<u64>();
+            let drops =
+                |reasons: &[DropReason]| reasons.iter().map(|reason| port.stats.drops(*reason)).sum::<u64>();
             let punted: u64 = row.punts.iter().map(|counter| counter.get()).sum();
             let decided = row.forwarded.get() + row.flooded.get() + punted + drops(ingress);
             assert_eq!(queue.rx_packets.get(), decided, "{name}: verdicts partition what was received");
             let sent = queue.tx_packets.get() + drops(egress);
-            assert_eq!(row.offered.get(), sent, "{name}: what came to be sent was sent or dropped with a reason");
+            assert_eq!(
+                row.offered.get(),
+                sent,
+                "{name}: what came to be sent was sent or dropped with a reason"
+            );
             forwarded += row.forwarded.get();
             made += row.made.get();
             offered += row.offered.get();
         }
-        assert_eq!(offered, forwarded + made - self.counters.orphans.get(), "frames do not come from nowhere");
+        assert_eq!(
+            offered,
+            forwarded + made - self.counters.orphans.get(),
+            "frames do not come from nowhere"
+        );
     }
 
     /// Ends the thread and checks that every chunk of memory has come back.

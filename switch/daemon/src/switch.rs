@@ -146,8 +146,9 @@ impl Switch {
             let message = "[pmd] and node.control are read at start only";
             return Err(Error::new(Code::Invalid, message).remedy("leave them as they are, or restart weftd"));
         }
-        let stale = self.stale_ports(&desired);
+        let mut stale = self.stale_ports(&desired);
         let replaced = self.set_aside(&desired, &stale);
+        stale.retain(|name| self.ports.contains_key(name));
         let fresh = match self.open_missing(&desired, retry) {
             Ok(fresh) => fresh,
             Err(error) => {
@@ -163,6 +164,7 @@ impl Switch {
         self.config = config;
         self.desired = desired;
         self.removed.retain(|name, _| self.desired.ports.iter().any(|port| port.name == *name));
+        self.facts.ports.retain(|name, _| !stale.contains(name));
         self.publish();
         for name in stale {
             self.close(&name);

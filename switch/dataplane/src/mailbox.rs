@@ -119,6 +119,8 @@ pub struct Learn {
     pub port: PortId,
     /// with this VLAN id (0: untagged).
     pub vlan: u16,
+    /// It is where it was known to be, and still in use: keeps it from ageing, moves nothing.
+    pub refresh: bool,
 }
 
 /// From all PMD threads to the control side.

@@ -201,14 +201,18 @@ impl PmdThread {
         let since_last_round = now_ns.saturating_sub(PERIODS_PER_ROUND as u64 * PERIOD_NS);
         self.swept_ns = now_ns;
         let Pipeline { flows, counters, egress, .. } = &mut self.pipeline;
-        let horizon_ns = now_ns.saturating_sub(self.reader.get().flow_idle_ns.max(PERIOD_NS));
+        let snapshot = self.reader.get();
+        let horizon_ns = now_ns.saturating_sub(snapshot.flow_idle_ns.max(PERIOD_NS));
         let n = (flows.slots() / PERIODS_PER_ROUND + 1).saturating_mul(elapsed as usize).min(flows.slots());
         flows.sweep(n, horizon_ns, |entry| {
+            // An entry of an older generation may tell of where an address was before it moved.
             if entry.program.learnt
+                && entry.generation == snapshot.generation
                 && entry.used_ns >= since_last_round
                 && let Some(port) = entry.key.ingress()
             {
-                let learn = Learn { mac: entry.key.src_mac, port, vlan: entry.key.vlan().unwrap_or(0) };
+                let vlan = entry.key.vlan().unwrap_or(0);
+                let learn = Learn { mac: entry.key.src_mac, port, vlan, refresh: true };
                 if egress.exits.learns.push(learn).is_err() {
                     counters.learn_lost.add(1);
                 }

@@ -59,10 +59,12 @@ impl Learnt {
         gone
     }
 
-    fn see(&mut self, network: String, mac: Mac, port: String, vlan: Option<VlanId>) {
+    fn see(&mut self, network: String, mac: Mac, port: String, vlan: Option<VlanId>, refresh: bool) {
         let now = Instant::now();
         let has_room = self.stations.len() < STATIONS_MAX;
         match self.stations.get_mut(&(network.clone(), mac)) {
+            // It has moved since the flow that reports it was decided.
+            Some(station) if refresh && station.port != port => {}
             Some(station) => {
                 if station.port != port || station.vlan != vlan {
                     station.moves += 1;
@@ -71,7 +73,7 @@ impl Learnt {
                 }
                 station.seen = now;
             }
-            None if has_room => {
+            None if has_room && !refresh => {
                 self.stations.insert((network, mac), Station { port, vlan, seen: now, moves: 0 });
                 self.dirty = true;
             }
@@ -94,7 +96,7 @@ impl Switch {
             Role::Pod | Role::Host | Role::Fabric => None,
         };
         let Some(network) = network else { return };
-        self.learnt.see(self.desired.networks[network].name.clone(), learn.mac, name, vlan);
+        self.learnt.see(self.desired.networks[network].name.clone(), learn.mac, name, vlan, learn.refresh);
     }
 
     /// Publishes what was learnt since the last time, if anything.

@@ -63,7 +63,7 @@ fn source(
             let vlan = key.vlan().unwrap_or(0);
             let known = snapshot.fdb.get(&(id, key.src_mac));
             let here = Station { port: from, vlan: VlanId::try_from(u32::from(vlan)).ok() };
-            Ok((known != Some(&here)).then_some(Learn { mac: key.src_mac, port: from, vlan }))
+            Ok((known != Some(&here)).then_some(Learn { mac: key.src_mac, port: from, vlan, refresh: false }))
         }
     }
 }
