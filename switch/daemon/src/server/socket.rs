@@ -123,6 +123,8 @@ async fn attend(mut stream: UnixStream, group: Option<u32>, events: Sender<Event
     let own = fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
     let may = peer.uid() == 0 || peer.uid() == own || group.is_some();
     if !may {
+        // Hear it out, so that the answer is not lost with the connection.
+        let _ = read(&mut stream).await;
         let error = Error::new(Code::Forbidden, format!("user {} may not control weftd", peer.uid()))
             .remedy("be root, or set node.control_group");
         return answer(&mut stream, Reply::Error(error)).await;
