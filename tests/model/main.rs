@@ -1,1 +1,6 @@
-//! x
+//! Laws: the switch agrees with a naive oracle that shares no code with it; offloads are undone by reassembly; nothing is
+//! lost, whatever comes in.
+
+mod bridge;
+mod offload;
+mod router;
