@@ -1,2 +1,132 @@
-//! placeholder
-fn main() {}
+//! `weft-perf`: benchmarks, and the generators they use.
+#![deny(unsafe_code)]
+
+use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use weft_perf::{
+    blast::{self, Blast},
+    core::{self, Case, Setup},
+    generator,
+};
+use weft_pmd::port::gen_udp;
+use weft_wire::Mac;
+
+/// Benchmarks of weft. `make bench` runs the usual ones.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the packet's path in memory on one pinned core; print packets per second and cycles per packet.
+    Core {
+        /// What the packets go through.
+        #[arg(long, value_enum, default_value = "l3")]
+        case: Case,
+        /// Distinct flows, in random order.
+        #[arg(long, default_value_t = 1)]
+        flows: u32,
+        /// IPv6 rather than IPv4.
+        #[arg(long)]
+        ipv6: bool,
+        /// For so long.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Pin to this core.
+        #[arg(long, default_value_t = 1)]
+        cpu: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Offer UDP frames to a veth from the kernel's XDP, at several times what sockets reach.
+    Blast(Traffic),
+    /// Send UDP frames over AF_XDP (xsk-rs).
+    Gen(Traffic),
+}
+
+#[derive(Debug, Args)]
+struct Traffic {
+    /// The device, in this namespace.
+    #[arg(long)]
+    device: String,
+    /// Source MAC.
+    #[arg(long)]
+    src_mac: Mac,
+    /// Destination MAC.
+    #[arg(long)]
+    dst_mac: Mac,
+    /// Source address.
+    #[arg(long)]
+    src: Ipv4Addr,
+    /// Destination address.
+    #[arg(long)]
+    dst: Ipv4Addr,
+    /// Frame length without FCS, bytes.
+    #[arg(long, default_value_t = 64)]
+    size: u16,
+    /// Distinct flows.
+    #[arg(long, default_value_t = 64)]
+    flows: u16,
+    /// For so long.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft-perf: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
+    match verb {
+        Verb::Core { case, flows, ipv6, seconds, cpu, json } => {
+            if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+                return Err(format!("this process may not run on core {cpu}").into());
+            }
+            let outcome = core::run(&Setup { case, flows: flows.max(1), ipv6, seconds })?;
+            if json {
+                println!("{}", serde_json::to_string(&outcome)?);
+            } else {
+                println!(
+                    "{case:?} {flows} flows: {:.1} Mpps, {:.0} cycles/packet (source and sink {:.0}), {:.1} % hits",
+                    outcome.mpps, outcome.cycles_per_packet, outcome.source_and_sink_cycles, outcome.hit_percent
+                );
+            }
+        }
+        Verb::Blast(traffic) => {
+            let blast = Blast {
+                size: traffic.size.max(60),
+                flows: traffic.flows,
+                macs: (traffic.src_mac, traffic.dst_mac),
+                addresses: (traffic.src, traffic.dst),
+                time: Duration::from_secs(traffic.seconds),
+            };
+            println!("offered {:.3} Mpps", blast::run(&traffic.device, &blast)? / 1e6);
+        }
+        Verb::Gen(traffic) => {
+            let spec = gen_udp::Spec {
+                flows: traffic.flows.into(),
+                size: traffic.size,
+                src_mac: traffic.src_mac,
+                dst_mac: traffic.dst_mac,
+                src: traffic.src.into(),
+                dst: traffic.dst.into(),
+                limit: None,
+                queues: 1,
+            };
+            let rate = generator::run(&traffic.device, &spec, Duration::from_secs(traffic.seconds))?;
+            println!("sent {:.3} Mpps", rate / 1e6);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! The packet's path alone: a `gen` port in, a `null` port out, one pinned core, no kernel.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use crossbeam::channel;
+use hashbrown::HashMap;
+use serde::Serialize;
+use weft_dataplane::{
+    key::HashSecret,
+    mailbox::{Exits, Mailbox},
+    program::Verdict,
+    publish::Publisher,
+    rules::{Match, Rule, RuleTable},
+    snapshot::{Endpoint, Fdb, Mode, NetworkView, PortView, Rewrite, Role, Snapshot, Station},
+    stats::{PortStats, RuleStats, ThreadCounters},
+    table::routes::{Route, Routes},
+    thread::{Command, Parts, PmdThread},
+};
+use weft_pmd::{
+    Burst, Caps, FramePool, Memory, PortQueue,
+    port::{gen_udp, null},
+    sys,
+};
+use weft_wire::{Mac, NetworkId, PortId, QueueId, ThreadId};
+
+/// What the packets go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Case {
+    /// A rule: port to port.
+    Xconnect,
+    /// A bridged network, both stations learnt.
+    L2,
+    /// A routed network, pod to pod.
+    L3,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// The case.
+    pub case: Case,
+    /// Distinct flows, in random order.
+    pub flows: u32,
+    /// IPv6 rather than IPv4.
+    pub ipv6: bool,
+    /// For so long.
+    pub seconds: f64,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// Packets per second, millions.
+    pub mpps: f64,
+    /// Time-stamp-counter cycles per packet, generator and sink included.
+    pub cycles_per_packet: f64,
+    /// Of these, what generator and sink cost alone.
+    pub source_and_sink_cycles: f64,
+    /// Share of lookups that the flow table answered, percent.
+    pub hit_percent: f64,
+}
+
+const SRC: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
+const DST: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
+const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const NETWORK: NetworkId = NetworkId(0);
+const PORTS: [PortId; 2] = [const { PortId::from_index(0).expect("a port") }, const { PortId::from_index(1).expect("a port") }];
+const CAPS: Caps = Caps { mtu: 1500, csum: true, gso: true };
+
+fn spec(setup: &Setup) -> gen_udp::Spec {
+    let (src, dst): (IpAddr, IpAddr) = if setup.ipv6 {
+        ([0xfd00, 0x244, 0, 0, 0, 0, 1, 0].into(), [0xfd00, 0x244, 0, 0, 0, 0, 2, 1].into())
+    } else {
+        ([10, 1, 0, 0].into(), [10, 2, 0, 1].into())
+    };
+    let dst_mac = if setup.case == Case::L3 { GATEWAY } else { DST };
+    gen_udp::Spec { flows: setup.flows, size: 64, src_mac: SRC, dst_mac, src, dst, limit: None, queues: 1 }
+}
+
+/// Every flow's source is an address of the one pod behind the generator.
+fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 2]) -> Snapshot {
+    let spec = spec(setup);
+    let mode = if setup.case == Case::L3 { Mode::Routed } else { Mode::Bridged };
+    let mut sources: Vec<IpAddr> = (0..setup.flows.div_ceil(50_000)).map(|i| spec.flow(i * 50_000).src).collect();
+    sources.dedup();
+    let endpoints = [(SRC, PORTS[0], sources), (DST, PORTS[1], vec![spec.dst])];
+    let mut routes = Routes::default();
+    routes.insert(spec.dst.into(), Route::Endpoint { network: NETWORK, port: PORTS[1], rewrite: 0 });
+    let role = if mode == Mode::Routed { Role::Pod } else { Role::Access(NETWORK) };
+    let port = |stats: &Arc<PortStats>| {
+        let view = PortView {
+            role: role.clone(),
+            mac: Mac::ZERO,
+            caps: CAPS,
+            owners: vec![ThreadId(0)],
+            network: Some(NETWORK),
+            stats: stats.clone(),
+        };
+        Some(Arc::new(view))
+    };
+    let network = NetworkView {
+        mode,
+        gateway_mac: GATEWAY,
+        gateways: Vec::new(),
+        suppress: false,
+        members: PORTS.map(|port| (port, None)).to_vec(),
+    };
+    let xconnect = Rule {
+        priority: 1,
+        matching: Match { port: Some(PORTS[0]), ..Match::default() },
+        steps: Vec::new(),
+        end: Some(Verdict::Forward(PORTS[1])),
+        stats: Arc::new(RuleStats::new(1)),
+    };
+    let stations: Fdb = [(SRC, PORTS[0]), (DST, PORTS[1])]
+        .map(|(mac, port)| ((NETWORK, mac), Station { port, vlan: None }))
+        .into_iter()
+        .collect();
+    let pods: HashMap<_, _> = endpoints
+        .into_iter()
+        .map(|(mac, port, addresses)| ((NETWORK, mac), Endpoint { network: NETWORK, port, mac, addresses }))
+        .collect();
+    Snapshot {
+        generation: 1,
+        ports: stats.iter().map(port).collect(),
+        networks: vec![Arc::new(network)],
+        endpoints: Arc::new(if mode == Mode::Routed { pods } else { HashMap::new() }),
+        routes: Arc::new(routes),
+        rewrites: Arc::new(vec![Rewrite { dst: DST, src: GATEWAY }]),
+        fdb: Arc::new(stations),
+        rules: Arc::new(RuleTable::new(if setup.case == Case::Xconnect { vec![xconnect] } else { Vec::new() })),
+        host: None,
+        flow_idle_ns: u64::MAX,
+    }
+}
+
+/// A PMD thread with the case's ports and configuration, ready to turn. The publisher must outlive it.
+pub fn thread(setup: &Setup) -> std::io::Result<(PmdThread, Publisher<Snapshot>, Arc<ThreadCounters>)> {
+    let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
+    let memory = Memory::new(16).map_err(|error| other(&error))?;
+    let stats = [(); 2].map(|()| Arc::new(PortStats::new(1, 1)));
+    let publisher = Publisher::new(snapshot(setup, &stats));
+    let (commands, receiver) = channel::unbounded();
+    let counters = Arc::new(ThreadCounters::default());
+    let source = gen_udp::open(&spec(setup)).map_err(|error| other(&error))?;
+    for ((opened, port), stats) in [source, null::open(1, 1500)].into_iter().zip(PORTS).zip(&stats) {
+        for queue in opened.queues {
+            let attach = Command::Attach { port, id: QueueId(0), queue, caps: CAPS, stats: stats.clone() };
+            commands.send(attach).map_err(|error| other(&error))?;
+        }
+    }
+    let thread = PmdThread::new(Parts {
+        id: ThreadId(0),
+        pool: FramePool::new(memory),
+        reader: publisher.reader(),
+        mailboxes: [Mailbox::new()?].into(),
+        exits: Arc::new(Exits::new()?),
+        commands: receiver,
+        counters: counters.clone(),
+        flows: (setup.flows as usize * 2).max(1024),
+        secret: HashSecret::new([0x5eed, 0xfeed, 0xbeef, 0xcafe]),
+    });
+    Ok((thread, publisher, counters))
+}
+
+/// Runs a case on this core.
+pub fn run(setup: &Setup) -> std::io::Result<Outcome> {
+    let (mut thread, _publisher, counters) = thread(setup)?;
+    let start = Instant::now();
+    let clock = || start.elapsed().as_nanos() as u64;
+    // Every flow is in the table before counting begins.
+    while counters.packets.get() < u64::from(setup.flows) * 8 + 100_000 {
+        thread.turn(clock());
+    }
+    let (packets, hits, misses) = (counters.packets.get(), counters.flow_hits.get(), counters.flow_misses.get());
+    let (began, cycles) = (Instant::now(), sys::cycles());
+    while began.elapsed().as_secs_f64() < setup.seconds {
+        for _ in 0..64 {
+            thread.turn(clock());
+        }
+    }
+    let cycles = sys::cycles() - cycles;
+    let elapsed = began.elapsed().as_secs_f64();
+    let packets = (counters.packets.get() - packets) as f64;
+    let (hits, misses) = ((counters.flow_hits.get() - hits) as f64, (counters.flow_misses.get() - misses) as f64);
+    Ok(Outcome {
+        mpps: packets / elapsed / 1e6,
+        cycles_per_packet: cycles as f64 / packets,
+        source_and_sink_cycles: source_and_sink(setup)?,
+        hit_percent: 100.0 * hits / (hits + misses),
+    })
+}
+
+/// Cycles per packet of making and taking packets, with nothing in between.
+fn source_and_sink(setup: &Setup) -> std::io::Result<f64> {
+    let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
+    const PACKETS: usize = 4_000_000;
+    let mut pool = FramePool::new(Memory::new(16).map_err(|error| other(&error))?);
+    let mut source = gen_udp::open(&spec(setup)).map_err(|error| other(&error))?.queues.remove(0);
+    let mut sink = null::open(1, 1500).queues.remove(0);
+    let mut burst = Burst::new();
+    let (began, mut done) = (sys::cycles(), 0);
+    while done < PACKETS {
+        source.rx(&mut pool, &mut burst).map_err(|error| other(&error))?;
+        done += burst.len();
+        sink.tx(&mut pool, &mut burst).map_err(|error| other(&error))?;
+    }
+    Ok((sys::cycles() - began) as f64 / done as f64)
+}

@@ -1,0 +1,14 @@
+//! Benchmarks of weft, and what they are made with.
+//!
+//! [`core`] runs the real pipeline on one core, packets made and taken in memory; [`blast`] offers more than any switch
+//! takes, from the kernel; [`generator`] sends over AF_XDP. `perf/bench.sh` puts pods beside a Linux bridge.
+//!
+//! The generator stands on xsk-rs, an AF_XDP implementation independent of the one under test. Its data calls are
+//! `unsafe fn`: [`generator`] is the one place outside of `weft-pmd` with unsafe code.
+//!
+//! Absolute figures depend on the machine: quote ratios and medians of one run, with the peer beside.
+#![deny(unsafe_code)]
+
+pub mod blast;
+pub mod core;
+pub mod generator;
