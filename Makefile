@@ -12,7 +12,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RUNNER := CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUNNER
 
 PACKAGES := clang llvm libelf-dev zlib1g-dev pkg-config m4 make gcc g++ iproute2 iputils-ping iputils-tracepath \
-            traceroute iperf3 tcpdump tshark ethtool procps
+            traceroute iperf3 tcpdump tshark ethtool nftables procps
 
 .PHONY: help
 help: ## List the commands

@@ -34,8 +34,14 @@ fn stages(c: &mut Criterion) {
     c.bench_function("hash", |b| b.iter(|| secret.hash(std::hint::black_box(&key))));
     let mut group = c.benchmark_group("turn of 64 packets");
     group.throughput(Throughput::Elements(64));
-    for (name, case, flows) in [("xconnect", Case::Xconnect, 1), ("l2", Case::L2, 1), ("l3", Case::L3, 1), ("l3-100k", Case::L3, 100_000)] {
-        let (mut thread, _publisher, _) = thread(&Setup { case, flows, ipv6: false, seconds: 0.0 }).expect("a thread");
+    for (name, case, flows) in [
+        ("xconnect", Case::Xconnect, 1),
+        ("l2", Case::L2, 1),
+        ("l3", Case::L3, 1),
+        ("l3-100k", Case::L3, 100_000),
+    ] {
+        let (mut thread, _publisher, _) =
+            thread(&Setup { case, flows, ipv6: false, seconds: 0.0 }).expect("a thread");
         let mut now = 0;
         group.bench_function(name, |b| {
             b.iter(|| {

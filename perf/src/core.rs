@@ -64,7 +64,8 @@ const SRC: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
 const DST: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
 const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const NETWORK: NetworkId = NetworkId(0);
-const PORTS: [PortId; 2] = [const { PortId::from_index(0).expect("a port") }, const { PortId::from_index(1).expect("a port") }];
+const PORTS: [PortId; 2] =
+    [const { PortId::from_index(0).expect("a port") }, const { PortId::from_index(1).expect("a port") }];
 const CAPS: Caps = Caps { mtu: 1500, csum: true, gso: true };
 
 fn spec(setup: &Setup) -> gen_udp::Spec {
@@ -81,7 +82,8 @@ fn spec(setup: &Setup) -> gen_udp::Spec {
 fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 2]) -> Snapshot {
     let spec = spec(setup);
     let mode = if setup.case == Case::L3 { Mode::Routed } else { Mode::Bridged };
-    let mut sources: Vec<IpAddr> = (0..setup.flows.div_ceil(50_000)).map(|i| spec.flow(i * 50_000).src).collect();
+    let mut sources: Vec<IpAddr> =
+        (0..setup.flows.div_ceil(50_000)).map(|i| spec.flow(i * 50_000).src).collect();
     sources.dedup();
     let endpoints = [(SRC, PORTS[0], sources), (DST, PORTS[1], vec![spec.dst])];
     let mut routes = Routes::default();
@@ -128,7 +130,11 @@ fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 2]) -> Snapshot {
         routes: Arc::new(routes),
         rewrites: Arc::new(vec![Rewrite { dst: DST, src: GATEWAY }]),
         fdb: Arc::new(stations),
-        rules: Arc::new(RuleTable::new(if setup.case == Case::Xconnect { vec![xconnect] } else { Vec::new() })),
+        rules: Arc::new(RuleTable::new(if setup.case == Case::Xconnect {
+            vec![xconnect]
+        } else {
+            Vec::new()
+        })),
         host: None,
         flow_idle_ns: u64::MAX,
     }
@@ -172,7 +178,8 @@ pub fn run(setup: &Setup) -> std::io::Result<Outcome> {
     while counters.packets.get() < u64::from(setup.flows) * 8 + 100_000 {
         thread.turn(clock());
     }
-    let (packets, hits, misses) = (counters.packets.get(), counters.flow_hits.get(), counters.flow_misses.get());
+    let (packets, hits, misses) =
+        (counters.packets.get(), counters.flow_hits.get(), counters.flow_misses.get());
     let (began, cycles) = (Instant::now(), sys::cycles());
     while began.elapsed().as_secs_f64() < setup.seconds {
         for _ in 0..64 {
@@ -182,7 +189,8 @@ pub fn run(setup: &Setup) -> std::io::Result<Outcome> {
     let cycles = sys::cycles() - cycles;
     let elapsed = began.elapsed().as_secs_f64();
     let packets = (counters.packets.get() - packets) as f64;
-    let (hits, misses) = ((counters.flow_hits.get() - hits) as f64, (counters.flow_misses.get() - misses) as f64);
+    let (hits, misses) =
+        ((counters.flow_hits.get() - hits) as f64, (counters.flow_misses.get() - misses) as f64);
     Ok(Outcome {
         mpps: packets / elapsed / 1e6,
         cycles_per_packet: cycles as f64 / packets,

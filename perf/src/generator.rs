@@ -17,11 +17,14 @@ use xsk_rs::{
 pub fn run(device: &str, spec: &gen_udp::Spec, time: Duration) -> io::Result<f64> {
     const FRAMES: NonZeroU32 = NonZeroU32::new(2048).expect("not zero");
     const BATCH: usize = 64;
-    let interface: Interface = device.parse().map_err(|_| io::Error::other(format!("{device} can't be a device")))?;
+    let interface: Interface =
+        device.parse().map_err(|_| io::Error::other(format!("{device} can't be a device")))?;
     let (umem, mut free) = Umem::new(UmemConfig::default(), FRAMES, false).map_err(io::Error::other)?;
     // SAFETY: the one socket of this UMEM.
-    let (mut tx, _rx, rings) = unsafe { Socket::new(SocketConfig::default(), &umem, &interface, 0) }.map_err(io::Error::other)?;
-    let (_fill, mut completion) = rings.ok_or_else(|| io::Error::other("the socket has no completion ring"))?;
+    let (mut tx, _rx, rings) =
+        unsafe { Socket::new(SocketConfig::default(), &umem, &interface, 0) }.map_err(io::Error::other)?;
+    let (_fill, mut completion) =
+        rings.ok_or_else(|| io::Error::other("the socket has no completion ring"))?;
     for (desc, packet) in free.iter_mut().zip(packets(spec, FRAMES.get() as usize)?) {
         // SAFETY: no frame has been given to the kernel yet.
         unsafe { umem.data_mut(desc) }.cursor().write_all(&packet)?;

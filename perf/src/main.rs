@@ -99,7 +99,10 @@ fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
             } else {
                 println!(
                     "{case:?} {flows} flows: {:.1} Mpps, {:.0} cycles/packet (source and sink {:.0}), {:.1} % hits",
-                    outcome.mpps, outcome.cycles_per_packet, outcome.source_and_sink_cycles, outcome.hit_percent
+                    outcome.mpps,
+                    outcome.cycles_per_packet,
+                    outcome.source_and_sink_cycles,
+                    outcome.hit_percent
                 );
             }
         }

@@ -35,7 +35,12 @@ fn every_example_survives_being_saved() {
         let dir = tempfile::tempdir().expect("a directory");
         let copy = dir.path().join("copy.toml");
         config::save(&original, &copy).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(config::load(&copy).unwrap_or_else(|error| panic!("{error}")), original, "{}", path.display());
+        assert_eq!(
+            config::load(&copy).unwrap_or_else(|error| panic!("{error}")),
+            original,
+            "{}",
+            path.display()
+        );
     }
 }
 
@@ -44,16 +49,23 @@ fn full_toml_names_every_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/full.toml");
     let text = fs::read_to_string(path).expect("configs/full.toml is there");
     // serde names the keys it knows when it meets one that it does not.
-    for table in ["node", "pmd", "network", "port", "endpoint", "fabric", "fabric.peer", "flow", "flow.match"] {
+    for table in ["node", "pmd", "network", "port", "endpoint", "fabric", "fabric.peer", "flow", "flow.match"]
+    {
         let probe = match table {
             "node" => "[node]\nname = \"x\"\nno-such-key = 1".to_owned(),
-            "flow.match" => "[node]\nname = \"x\"\n[[flow]]\nname = \"f\"\nmatch = { no-such-key = 1 }\nactions = []".into(),
-            "fabric.peer" => "[node]\nname = \"x\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\nno-such-key = 1".into(),
+            "flow.match" => {
+                "[node]\nname = \"x\"\n[[flow]]\nname = \"f\"\nmatch = { no-such-key = 1 }\nactions = []"
+                    .into()
+            }
+            "fabric.peer" => {
+                "[node]\nname = \"x\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\nno-such-key = 1".into()
+            }
             "pmd" | "fabric" => format!("[node]\nname = \"x\"\n[{table}]\nno-such-key = 1"),
             list => format!("[node]\nname = \"x\"\n[[{list}]]\nno-such-key = 1"),
         };
         let error = config::parse(&probe).expect_err("an unknown key is refused");
-        let known: Vec<&str> = error.split('`').skip(1).step_by(2).filter(|key| *key != "no-such-key").collect();
+        let known: Vec<&str> =
+            error.split('`').skip(1).step_by(2).filter(|key| *key != "no-such-key").collect();
         assert!(known.len() >= 2, "{table}: {error}");
         for key in known {
             assert!(text.contains(key), "configs/full.toml does not tell of {table}.{key}");
@@ -71,18 +83,33 @@ fn checks_name_key_problem_and_remedy() {
     for (text, says) in [
         ("[[network]]\nname = \"a\"\n[[network]]\nname = \"a\"", "network \"a\": there are two of this name"),
         ("[[network]]\nname = \"a\"\ngateways = [\"10.0.0.1\"]", "is in none of the network's prefixes"),
-        ("[[network]]\nname = \"a\"\nmode = \"bridged\"\ngateways = [\"10.0.0.1\"]", "a bridged network has no gateway"),
+        (
+            "[[network]]\nname = \"a\"\nmode = \"bridged\"\ngateways = [\"10.0.0.1\"]",
+            "a bridged network has no gateway",
+        ),
         ("[[port]]\nname = \"a\"\nkind = \"tap\"", "port \"a\".device: a port of kind tap needs a device"),
         ("[[port]]\nname = \"a\"\nkind = \"null\"\ndevice = \"x\"", "has no device"),
         ("[[port]]\nname = \"a\"\nkind = \"null\"\nflows = 3", "only ports of kind gen have it"),
         ("[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"a/b\"", "can't be a device's name"),
         ("[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"access\"", "an access port needs its network"),
-        ("[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"host\"\n[[port]]\nname = \"b\"\nkind = \"null\"\nrole = \"host\"", "there is a host port already"),
-        ("[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"", "a device is one port's"),
+        (
+            "[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"host\"\n[[port]]\nname = \"b\"\nkind = \"null\"\nrole = \"host\"",
+            "there is a host port already",
+        ),
+        (
+            "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"",
+            "a device is one port's",
+        ),
         ("[fabric]\nmode = \"vxlan\"", "fabric.mode: vxlan is not supported yet; use \"native\""),
         ("[[flow]]\nname = \"f\"\nactions = []", "flow \"f\".actions: there are none"),
-        ("[[flow]]\nname = \"f\"\nactions = [\"drop\", \"pop_vlan\"]", "does not say what becomes of the packet"),
-        ("[[flow]]\nname = \"f\"\nmatch = { src = \"10.0.0.0/8\", dst = \"fd00::/8\" }\nactions = [\"drop\"]", "different families"),
+        (
+            "[[flow]]\nname = \"f\"\nactions = [\"drop\", \"pop_vlan\"]",
+            "does not say what becomes of the packet",
+        ),
+        (
+            "[[flow]]\nname = \"f\"\nmatch = { src = \"10.0.0.0/8\", dst = \"fd00::/8\" }\nactions = [\"drop\"]",
+            "different families",
+        ),
     ] {
         let error = error(&format!("{node}{text}"));
         assert!(error.contains(says) && error.contains("; "), "{text}: {error}");

@@ -57,10 +57,22 @@ fn every_verb_answers_in_words_and_in_json() {
         return;
     }
     let (_node, weftd) = weftd();
-    weftd.wait_for("all packets", |weftd| weftd.json(&["stats", "source"])["queues"][0]["rx_packets"] == 50_000);
+    weftd.wait_for("all packets", |weftd| {
+        weftd.json(&["stats", "source"])["queues"][0]["rx_packets"] == 50_000
+    });
     for verb in [
-        "status", "port list", "port show sink", "network list", "endpoint list", "flow list", "flow cache", "fdb list",
-        "pmd list", "stats", "drops", "config show",
+        "status",
+        "port list",
+        "port show sink",
+        "network list",
+        "endpoint list",
+        "flow list",
+        "flow cache",
+        "fdb list",
+        "pmd list",
+        "stats",
+        "drops",
+        "config show",
     ] {
         let words: Vec<&str> = verb.split(' ').collect();
         assert!(!weftd.must(&words).trim().is_empty(), "{verb}");
@@ -69,7 +81,11 @@ fn every_verb_answers_in_words_and_in_json() {
     // Verdicts partition what came in; the generator's address is its endpoint's for the first 1000 flows.
     let source = weftd.json(&["port", "show", "source"]);
     let count = |name: &str| source[name].as_u64().unwrap_or(0);
-    assert_eq!(count("forwarded") + count("flooded") + count("punted") + count("dropped"), 50_000, "{source}");
+    assert_eq!(
+        count("forwarded") + count("flooded") + count("punted") + count("dropped"),
+        50_000,
+        "{source}"
+    );
     assert_eq!(count("forwarded"), 50_000);
     assert_eq!(weftd.json(&["stats", "sink"])["queues"][0]["tx_packets"], 50_000);
     let cached = weftd.json(&["flow", "cache", "--limit", "10", "--protocol", "udp"]);
@@ -87,8 +103,14 @@ fn changes_say_what_they_did_and_survive_a_save() {
         assert!(text.contains(what), "{args:?}: {text}");
     };
     says(&["network", "add", "lan", "--mode", "bridged", "--vlan", "7"], "network lan added");
-    says(&["port", "add", "x", "--kind", "null", "--role", "access", "--network", "lan"], "port x (null) added: in memory, 1 queue");
-    says(&["flow", "add", "f", "--priority", "3", "--match", "port=x", "--action", "drop"], "flow rule f added");
+    says(
+        &["port", "add", "x", "--kind", "null", "--role", "access", "--network", "lan"],
+        "port x (null) added: in memory, 1 queue",
+    );
+    says(
+        &["flow", "add", "f", "--priority", "3", "--match", "port=x", "--action", "drop"],
+        "flow rule f added",
+    );
     says(&["config", "save"], "configuration saved to");
     let saved = std::fs::read_to_string(weftd.config()).expect("saved");
     assert!(saved.contains("name = \"lan\"") && saved.contains("actions = [\"drop\"]"), "{saved}");
@@ -113,8 +135,40 @@ fn mistakes_are_explained_with_the_right_exit_code() {
         (&["port", "add", "x", "--kind", "packet"], 1, "needs a device"),
         (&["port", "del", "sink"], 1, "still has endpoints: sink"),
         (&["network", "del", "pods"], 1, "still used by"),
-        (&["endpoint", "add", "y", "--network", "pods", "--port", "sink", "--mac", "02:00:00:00:00:0c", "--address", "10.9.9.9"], 1, "in none of the prefixes"),
-        (&["endpoint", "add", "y", "--network", "pods", "--port", "sink", "--mac", "02:00:00:00:00:0c", "--address", "10.244.0.10"], 1, "already"),
+        (
+            &[
+                "endpoint",
+                "add",
+                "y",
+                "--network",
+                "pods",
+                "--port",
+                "sink",
+                "--mac",
+                "02:00:00:00:00:0c",
+                "--address",
+                "10.9.9.9",
+            ],
+            1,
+            "in none of the prefixes",
+        ),
+        (
+            &[
+                "endpoint",
+                "add",
+                "y",
+                "--network",
+                "pods",
+                "--port",
+                "sink",
+                "--mac",
+                "02:00:00:00:00:0c",
+                "--address",
+                "10.244.0.10",
+            ],
+            1,
+            "already",
+        ),
         (&["flow", "add", "f", "--match", "port=nope", "--action", "drop"], 1, "there is no port \"nope\""),
         (&["flow", "add", "f", "--match", "dst_port=5", "--action", "drop"], 1, "without a protocol"),
         (&["flow", "add", "f", "--action", "mirror:sink"], 1, "does not say what becomes of the packet"),
@@ -163,13 +217,24 @@ fn garbage_harms_nobody() {
         (framed(r#"{"version":9,"verb":"port list","args":{}}"#), "protocol version 9"),
         (framed(r#"{"version":1,"verb":"reboot","args":{}}"#), "there is no verb"),
         (framed(r#"{"version":1,"verb":"port del","args":{"name":7}}"#), "can't be read"),
-        (framed(&format!(r#"{{"version":1,"verb":"port list","args":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000))), "can't be read"),
+        (
+            framed(&format!(
+                r#"{{"version":1,"verb":"port list","args":{}1{}}}"#,
+                "[".repeat(5000),
+                "]".repeat(5000)
+            )),
+            "can't be read",
+        ),
         (framed("half a request")[..8].to_vec(), "half a request"),
         (vec![0], "half a request"),
         (Vec::new(), ""),
     ] {
         let answer = send(&weftd, &bytes);
-        assert!(answer.contains(says), "{:?}: {answer}", String::from_utf8_lossy(&bytes[..bytes.len().min(60)]));
+        assert!(
+            answer.contains(says),
+            "{:?}: {answer}",
+            String::from_utf8_lossy(&bytes[..bytes.len().min(60)])
+        );
     }
     assert_eq!(weftd.json(&["status"])["ports"], 2);
 }
@@ -252,9 +317,15 @@ fn bad_configurations_get_one_clear_error() {
     let good = CONFIG.replace("CONTROL", &dir.path().join("s").display().to_string());
     for (bad, says) in [
         (good.replace("kind = \"null\"", "kidn = \"null\""), "line "),
-        (good.replace("memory_mib = 64", "memory_mib = 1"), "pmd.memory_mib: 1 MiB of frame memory; use 8 to"),
+        (
+            good.replace("memory_mib = 64", "memory_mib = 1"),
+            "pmd.memory_mib: 1 MiB of frame memory; use 8 to",
+        ),
         (good.replace("[pmd]", "[pmd]\ncores = [999]"), "pmd.cores: core 999"),
-        (good.replace("port = \"sink\"", "port = \"skin\""), "endpoint \"sink\".port: there is no port \"skin\"; use one of sink, source"),
+        (
+            good.replace("port = \"sink\"", "port = \"skin\""),
+            "endpoint \"sink\".port: there is no port \"skin\"; use one of sink, source",
+        ),
         (good.replace("10.244.0.11", "10.245.0.11"), "is in none of the prefixes"),
         (good.replace("02:00:00:00:00:0b", "03:00:00:00:00:0b"), "is no station's address"),
         (good.replace("10.244.0.0/24", "10.244.0.0/240"), "line "),

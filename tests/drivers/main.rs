@@ -61,7 +61,9 @@ fn what_can_not_be_opened_says_why() {
     let (a, b) = (NetNs::new("a"), NetNs::new("b"));
     veth(&a, "v", &b, "eth0", 1);
     let memory = memory();
-    let open = |device: &str| xsk::open(&xsk_spec(device, Some(a.netns())), &memory).map(drop).map_err(|e| e.to_string());
+    let open = |device: &str| {
+        xsk::open(&xsk_spec(device, Some(a.netns())), &memory).map(drop).map_err(|e| e.to_string())
+    };
     let error = open("nope").expect_err("no such device");
     assert!(error.contains("device nope does not exist in /run/netns/"), "{error}");
     let missing = xsk::open(&xsk_spec("v", Some(Netns::Name("no-such".into()))), &memory).map(drop);
@@ -79,7 +81,9 @@ fn what_can_not_be_opened_says_why() {
     drop(first);
 
     let spec = packet::Spec { device: "nope".into(), netns: Some(a.netns()), queues: 1, mtu: None };
-    assert!(packet::open(&spec).map(drop).expect_err("no such device").to_string().contains("does not exist"));
+    assert!(
+        packet::open(&spec).map(drop).expect_err("no such device").to_string().contains("does not exist")
+    );
     let tap = tap::Spec { name: "a-name-far-too-long".into(), queues: 1, mtu: 1500 };
     assert!(tap::open(&tap).is_err());
 }
@@ -96,7 +100,8 @@ fn native_and_generic_both_move_frames_and_lose_none() {
         b.ip(&["neigh", "add", "10.0.0.2", "lladdr", "02:00:00:00:00:02", "dev", "eth0"]);
         let memory = memory();
         let mut pool = FramePool::new(memory.clone());
-        let mut opened = xsk::open(&xsk::Spec { mode, ..xsk_spec("v", Some(a.netns())) }, &memory).expect("it opens");
+        let mut opened =
+            xsk::open(&xsk::Spec { mode, ..xsk_spec("v", Some(a.netns())) }, &memory).expect("it opens");
         assert_eq!(opened.queues.len(), 2);
         assert_eq!(opened.info.mode.starts_with("native"), mode == xsk::Mode::Native, "{}", opened.info.mode);
         let ping = b.spawn(&["ping", "-c", "20", "-i", "0.01", "-W", "1", "10.0.0.2"]);
@@ -153,8 +158,10 @@ fn a_steered_port_takes_only_what_it_is_told() {
     b.ip(&["-6", "route", "add", "fd05::/16", "via", "fd00::1"]);
     let memory = memory();
     let mut pool = FramePool::new(memory.clone());
-    let mut opened = xsk::open(&xsk::Spec { steer: true, ..xsk_spec("v", Some(a.netns())) }, &memory).expect("it opens");
-    let prefixes = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect::<Vec<_>>();
+    let mut opened =
+        xsk::open(&xsk::Spec { steer: true, ..xsk_spec("v", Some(a.netns())) }, &memory).expect("it opens");
+    let prefixes =
+        |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect::<Vec<_>>();
     opened.guard.steer(&prefixes(&["10.5.1.0/24", "fd05:1::/32"])).expect("it steers");
     let count = |opened: &mut Opened, pool: &mut FramePool, to: &str| {
         let ping = b.spawn(&["ping", "-c", "3", "-i", "0.01", "-W", "1", to]);

@@ -187,7 +187,8 @@ fn bytes(packet: &Packet) -> Vec<u8> {
         (false, _) => Mac([2, 0xaa, 0, 0, 0, 9]),
     };
     let eth = Eth { src, dst, vlan: packet.tagged.then_some(5) };
-    let (from, to) = (packet.src.address(packet.is_v4).to_string(), packet.dst.address(packet.is_v4).to_string());
+    let (from, to) =
+        (packet.src.address(packet.is_v4).to_string(), packet.dst.address(packet.is_v4).to_string());
     eth.udp(&from, &to, (1000, 2000), packet.ttl, 20)
 }
 
@@ -229,10 +230,18 @@ fn compare(sim: &mut Sim, packet: &Packet, pods: usize) -> Result<(), TestCaseEr
             prop_assert_eq!(sent.len(), 1);
             let words = describe(&sent[0].1);
             prop_assert_eq!(&sent[0].0, &port);
-            prop_assert!(words.contains(icmp_word(kind, packet.is_v4)) && !words.contains("BAD"), "{}", words);
+            prop_assert!(
+                words.contains(icmp_word(kind, packet.is_v4)) && !words.contains("BAD"),
+                "{}",
+                words
+            );
         }
         Expected::Dropped(reason) => {
-            prop_assert!(sent.is_empty(), "{:?}", sent.iter().map(|(_, bytes)| describe(bytes)).collect::<Vec<_>>());
+            prop_assert!(
+                sent.is_empty(),
+                "{:?}",
+                sent.iter().map(|(_, bytes)| describe(bytes)).collect::<Vec<_>>()
+            );
             prop_assert_eq!(sim.drops(&port, reason), dropped_before + 1);
         }
     }
@@ -253,16 +262,36 @@ fn who(pods: usize) -> impl Strategy<Value = Who> {
 }
 
 fn packets(pods: usize) -> impl Strategy<Value = Packet> {
-    let from = prop_oneof![4 => (0..pods).prop_map(From::Pod), 1 => Just(From::Host), 1 => Just(From::Uplink)];
+    let from =
+        prop_oneof![4 => (0..pods).prop_map(From::Pod), 1 => Just(From::Host), 1 => Just(From::Uplink)];
     let odd = prop::bool::weighted(0.1);
-    (from, 0..pods, who(pods), who(pods), odd, any::<bool>(), 0..4_u8, prop::bool::weighted(0.05), prop::bool::weighted(0.8))
+    (
+        from,
+        0..pods,
+        who(pods),
+        who(pods),
+        odd,
+        any::<bool>(),
+        0..4_u8,
+        prop::bool::weighted(0.05),
+        prop::bool::weighted(0.8),
+    )
         .prop_map(|(from, other, src, dst, past, is_v4, ttl, tagged, honest)| {
             let (src_mac_of, src) = match from {
                 From::Pod(pod) if honest => (pod, Who::Pod(pod)),
                 _ => (other, src),
             };
             // A packet from the world is not from a pod of this node.
-            Packet { from, src_mac_of, src, dst, to_gateway: !past, is_v4, ttl: [1, 2, 64, 255][usize::from(ttl)], tagged }
+            Packet {
+                from,
+                src_mac_of,
+                src,
+                dst,
+                to_gateway: !past,
+                is_v4,
+                ttl: [1, 2, 64, 255][usize::from(ttl)],
+                tagged,
+            }
         })
 }
 

@@ -12,7 +12,8 @@ fn root() -> PathBuf {
 
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["switch", "pmd", "ctl", "perf", "tests"].iter().map(|dir| root().join(dir)).collect();
+    let mut folders: Vec<PathBuf> =
+        ["switch", "pmd", "ctl", "perf", "tests"].iter().map(|dir| root().join(dir)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder").filter_map(Result::ok) {
             let path = entry.path();
@@ -37,7 +38,8 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .exec()
         .expect("cargo metadata");
     let normal = |package: &cargo_metadata::Package| {
-        let of_kind = package.dependencies.iter().filter(|dep| dep.kind == cargo_metadata::DependencyKind::Normal);
+        let of_kind =
+            package.dependencies.iter().filter(|dep| dep.kind == cargo_metadata::DependencyKind::Normal);
         of_kind.map(|dependency| dependency.name.clone()).collect()
     };
     metadata.packages.iter().map(|package| (package.name.to_string(), normal(package))).collect()
@@ -90,8 +92,18 @@ fn unsafe_code_is_in_pmd_only() {
 fn files_are_short_and_finished() {
     for (path, text) in sources() {
         let own = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(&text);
-        assert!(own.lines().count() <= 600, "{}: {} lines without tests", path.display(), own.lines().count());
-        for unfinished in [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("#[ig", "nore")] {
+        assert!(
+            own.lines().count() <= 600,
+            "{}: {} lines without tests",
+            path.display(),
+            own.lines().count()
+        );
+        for unfinished in [
+            concat!("to", "do!("),
+            concat!("unimple", "mented!("),
+            concat!("FIX", "ME"),
+            concat!("#[ig", "nore"),
+        ] {
             assert!(!text.contains(unfinished), "{}: {unfinished}", path.display());
         }
     }
