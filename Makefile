@@ -42,7 +42,7 @@ demo-down: ## Remove what `make demo KEEP=1` left up
 lint: deps ## Formatting, clippy, documentation: warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 
 .PHONY: test
 test: test-unit test-root loom fuzz ## Every test; those that need root run in namespaces of their own

@@ -15,7 +15,7 @@ const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
 /// Pods 0..n with 10.244.0.(10+i) and fd00:244::(16+i); every other one takes super-frames.
 fn config(pods: usize) -> String {
     let pod = |i: usize| {
-        let kind = if i % 2 == 0 { "tap" } else { "xsk" };
+        let kind = if i.is_multiple_of(2) { "tap" } else { "xsk" };
         format!(
             "[[port]]\nname = \"p{i}\"\nkind = \"{kind}\"\ndevice = \"p{i}\"\n[[endpoint]]\nname = \"p{i}\"\n\
              network = \"pods\"\nport = \"p{i}\"\nmac = \"{}\"\naddresses = [\"{}\", \"{}\"]\n",

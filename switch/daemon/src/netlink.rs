@@ -28,7 +28,7 @@ pub enum NetlinkError {
         /// On which device.
         device: String,
         /// The kernel's answer.
-        source: rtnetlink::Error,
+        source: Box<rtnetlink::Error>,
         /// What to do about it.
         remedy: &'static str,
     },

@@ -38,7 +38,7 @@ impl Bell {
         }
     }
 
-    /// Runs `sleep` (which polls [`Bell::fd`]) unless there is work.
+    /// Runs `sleep`, with the descriptor to poll, unless there is work.
     pub fn sleep<T>(&self, has_work: impl Fn() -> bool, sleep: impl FnOnce(RawFd) -> T) -> Option<T> {
         self.asleep.store(true, SeqCst);
         fence(SeqCst);

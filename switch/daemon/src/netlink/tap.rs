@@ -39,7 +39,7 @@ fn refused(
     device: &str,
     remedy: &'static str,
 ) -> impl Fn(rtnetlink::Error) -> NetlinkError {
-    move |source| NetlinkError::Refused { step, device: device.to_owned(), source, remedy }
+    move |source| NetlinkError::Refused { step, device: device.to_owned(), source: Box::new(source), remedy }
 }
 
 /// Moves a new tap from weftd's namespace to its own, and configures it.
