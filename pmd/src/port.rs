@@ -35,6 +35,11 @@ pub trait PortQueue {
         false
     }
 
+    /// Frames lost on receipt so far, before the switch saw them: no room in a ring, a header that made no sense.
+    fn lost(&mut self) -> u64 {
+        0
+    }
+
     /// Takes every chunk back from the kernel's rings. Called once, before the queue is dropped.
     fn close(&mut self, pool: &mut FramePool);
 }
@@ -189,17 +194,22 @@ fn place(netns: &Option<Netns>) -> String {
     netns.as_ref().map(|netns| format!(" in {}", netns.path().display())).unwrap_or_default()
 }
 
+pub mod gen_udp;
+pub mod null;
+pub mod packet;
+pub mod pcap;
+pub mod sim;
+pub mod tap;
 mod vnet;
+pub mod xsk;
 
 macro_rules! queues {
-    ($($(#[$doc:meta])* $variant:ident($module:ident::$queue:ident)),+ $(,)?) => {
-        $(#[allow(missing_docs, reason = "documented in the file")] pub mod $module;)+
-
+    ($($(#[$doc:meta])* $variant:ident($queue:ty)),+ $(,)?) => {
         /// One queue of a port of any kind: a closed enum, so that a burst costs one predictable branch and the
         /// compiler lists every place a new kind touches.
         #[derive(Debug)]
         pub enum Queue {
-            $($(#[$doc])* $variant(Box<$module::$queue>),)+
+            $($(#[$doc])* $variant(Box<$queue>),)+
         }
 
         impl PortQueue for Queue {
@@ -211,6 +221,9 @@ macro_rules! queues {
             }
             fn poll_fd(&self) -> Option<RawFd> {
                 match self { $(Self::$variant(queue) => queue.poll_fd(),)+ }
+            }
+            fn lost(&mut self) -> u64 {
+                match self { $(Self::$variant(queue) => queue.lost(),)+ }
             }
             fn is_sending(&self) -> bool {
                 match self { $(Self::$variant(queue) => queue.is_sending(),)+ }
@@ -226,9 +239,9 @@ queues! {
     /// AF_XDP.
     Xsk(xsk::XskQueue),
     /// AF_PACKET with virtio-net headers.
-    Packet(packet::PacketQueue),
+    Packet(vnet::VnetQueue),
     /// A tap device with virtio-net headers.
-    Tap(tap::TapQueue),
+    Tap(vnet::VnetQueue),
     /// Takes everything, gives nothing.
     Null(null::NullQueue),
     /// Makes UDP flows in memory.

@@ -30,6 +30,8 @@ pub struct QueueStats {
     pub rx_packets: u64,
     /// Their bytes.
     pub rx_bytes: u64,
+    /// Frames lost before the switch saw them (counted every half second).
+    pub rx_lost: u64,
     /// Frames sent.
     pub tx_packets: u64,
     /// Their bytes.

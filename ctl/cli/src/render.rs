@@ -293,6 +293,7 @@ impl Render for StatsReply {
                 row.queue.to_string(),
                 row.rx_packets.to_string(),
                 row.rx_bytes.to_string(),
+                row.rx_lost.to_string(),
                 row.tx_packets.to_string(),
                 row.tx_bytes.to_string(),
             ]

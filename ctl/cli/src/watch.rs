@@ -98,6 +98,7 @@ mod tests {
             queue: 0,
             rx_packets,
             rx_bytes,
+            rx_lost: 0,
             tx_packets: 0,
             tx_bytes: 0,
         };

@@ -75,7 +75,10 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
     let header = header(spec)?;
     if usize::from(spec.size) < header.len() || usize::from(spec.size) > ChunkClass::Small.capacity() {
         let (least, most) = (header.len(), ChunkClass::Small.capacity());
-        return Err(PortError::Spec(format!("a generated frame of {} bytes: use {least} to {most}", spec.size)));
+        return Err(PortError::Spec(format!(
+            "a generated frame of {} bytes: use {least} to {most}",
+            spec.size
+        )));
     }
     let queue = |index: u16| {
         let state = 0x9e37_79b9_7f4a_7c15 ^ u64::from(index + 1);
@@ -177,7 +180,10 @@ impl GenQueue {
             IpAddr::V6(src) => {
                 let src = u128::from(src).wrapping_add(address.into()).to_be_bytes();
                 packet[22..38].copy_from_slice(&src);
-                let sum = checksum::sum(&packet[n - 8..], checksum::pseudo(&src, &self.header[38..54], proto::UDP, packet.len() - n + 8));
+                let sum = checksum::sum(
+                    &packet[n - 8..],
+                    checksum::pseudo(&src, &self.header[38..54], proto::UDP, packet.len() - n + 8),
+                );
                 packet[n - 2..n].copy_from_slice(&checksum::finish(sum).to_be_bytes());
             }
         }
@@ -258,7 +264,10 @@ mod tests {
                         (IpAddr::from(ip.source), IpAddr::from(ip.destination))
                     }
                     etherparse::NetHeaders::Ipv6(ip, _) => {
-                        assert_eq!(udp.checksum, udp.calc_checksum_ipv6(&ip, sliced.payload.slice()).unwrap());
+                        assert_eq!(
+                            udp.checksum,
+                            udp.calc_checksum_ipv6(&ip, sliced.payload.slice()).unwrap()
+                        );
                         (IpAddr::from(ip.source), IpAddr::from(ip.destination))
                     }
                     other => panic!("{other:?}"),

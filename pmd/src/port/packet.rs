@@ -4,15 +4,13 @@
 //! settings needs changing. The switch's end of the veth must hold no address: its own stack sees the frames, too.
 //! Several queues are several sockets in one fan-out group by flow hash (`PACKET_FANOUT_HASH`).
 
-use std::{fs::File, io, os::fd::AsRawFd, os::fd::RawFd};
+use std::{fs::File, io, os::fd::AsRawFd};
 
 use super::{
-    Caps, Guard, LinkProbe, Netns, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished,
+    Caps, Guard, LinkProbe, Netns, Opened, PortError, PortInfo, Queue,
     vnet::{Flavour, VnetQueue},
 };
 use crate::{
-    burst::Burst,
-    frame::FramePool,
     netns,
     sys::net::{self, LinkInfo},
 };
@@ -39,7 +37,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
     };
     let (link, sockets, probe) = opened.map_err(no_netns)??;
     let flavour = Flavour::Packet { ifindex: link.ifindex };
-    let queue = |file| Queue::Packet(Box::new(PacketQueue(VnetQueue::new(file, flavour))));
+    let queue = |file| Queue::Packet(Box::new(VnetQueue::new(file, flavour)));
     Ok(Opened {
         queues: sockets.into_iter().map(queue).collect(),
         info: PortInfo {
@@ -109,33 +107,4 @@ fn socket(link: &LinkInfo, fanout_group: Option<u16>) -> io::Result<File> {
         net::set_option(fd, libc::SOL_PACKET, libc::PACKET_FANOUT, &argument)?;
     }
     Ok(File::from(socket))
-}
-
-/// One socket.
-#[derive(Debug)]
-pub struct PacketQueue(VnetQueue);
-
-impl PacketQueue {
-    /// Frames received that could not be used.
-    pub fn refused(&self) -> u64 {
-        self.0.refused()
-    }
-}
-
-impl PortQueue for PacketQueue {
-    fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<(), Vanished> {
-        self.0.rx(pool, burst)
-    }
-
-    fn tx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<Sent, Vanished> {
-        self.0.tx(pool, burst)
-    }
-
-    fn poll_fd(&self) -> Option<RawFd> {
-        Some(self.0.fd())
-    }
-
-    fn close(&mut self, pool: &mut FramePool) {
-        self.0.close(pool);
-    }
 }

@@ -53,7 +53,8 @@ fn refused(step: &'static str, path: &Path, source: std::io::Error) -> PortError
 }
 
 fn read(path: &Path) -> Result<Vec<Vec<u8>>, PortError> {
-    let failed = |error: pcap_file::PcapError| refused("reading a capture", path, std::io::Error::other(error));
+    let failed =
+        |error: pcap_file::PcapError| refused("reading a capture", path, std::io::Error::other(error));
     let file = File::open(path).map_err(|error| refused("opening a capture", path, error))?;
     let mut reader = PcapReader::new(BufReader::new(file)).map_err(failed)?;
     let mut frames = Vec::new();
@@ -80,7 +81,10 @@ pub struct PcapQueue {
 
 impl std::fmt::Debug for PcapQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PcapQueue").field("next", &self.next).field("written", &self.written).finish_non_exhaustive()
+        f.debug_struct("PcapQueue")
+            .field("next", &self.next)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,13 +3,13 @@
 //! The device exists as long as the descriptors do: it goes when weftd goes, however it ends. It is made in weftd's
 //! namespace; the daemon moves it to the pod's and configures it there (the descriptors keep working).
 
-use std::{fs::File, io, os::fd::RawFd};
+use std::{fs::File, io};
 
 use super::{
-    Caps, Guard, LinkProbe, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished,
+    Caps, Guard, LinkProbe, Opened, PortError, PortInfo, Queue,
     vnet::{Flavour, VnetQueue},
 };
-use crate::{burst::Burst, frame::FramePool, sys::net};
+use crate::sys::net;
 
 /// What to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,17 +29,23 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
             step,
             device: spec.name.clone(),
             remedy: match source.raw_os_error() {
-                Some(libc::ENOENT | libc::ENODEV) => "load the tun module, and give weftd /dev/net/tun".into(),
+                Some(libc::ENOENT | libc::ENODEV) => {
+                    "load the tun module, and give weftd /dev/net/tun".into()
+                }
                 Some(libc::EPERM) => "run weftd with CAP_NET_ADMIN".into(),
-                Some(libc::EBUSY) => "another program has a device of this name: remove it, or choose another".into(),
+                Some(libc::EBUSY) => {
+                    "another program has a device of this name: remove it, or choose another".into()
+                }
                 _ => "see tun(4), Documentation/networking/tuntap.rst".into(),
             },
             source,
         }
     };
     let open = |_| net::open_tap(&spec.name, spec.queues > 1);
-    let files: Vec<File> =
-        (0..spec.queues.max(1)).map(open).collect::<io::Result<_>>().map_err(refused("making a tap device"))?;
+    let files: Vec<File> = (0..spec.queues.max(1))
+        .map(open)
+        .collect::<io::Result<_>>()
+        .map_err(refused("making a tap device"))?;
     let mut why = String::new();
     for file in &files {
         let segments = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
@@ -49,7 +55,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
         }
     }
     let link = net::link_info(&spec.name).map_err(refused("asking for the device"))?;
-    let queue = |file| Queue::Tap(Box::new(TapQueue(VnetQueue::new(file, Flavour::Tap))));
+    let queue = |file| Queue::Tap(Box::new(VnetQueue::new(file, Flavour::Tap)));
     Ok(Opened {
         queues: files.into_iter().map(queue).collect(),
         info: PortInfo {
@@ -62,33 +68,4 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
         guard: Guard::None,
         probe: LinkProbe::NONE,
     })
-}
-
-/// One queue of a tap device.
-#[derive(Debug)]
-pub struct TapQueue(VnetQueue);
-
-impl TapQueue {
-    /// Frames received that could not be used.
-    pub fn refused(&self) -> u64 {
-        self.0.refused()
-    }
-}
-
-impl PortQueue for TapQueue {
-    fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<(), Vanished> {
-        self.0.rx(pool, burst)
-    }
-
-    fn tx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<Sent, Vanished> {
-        self.0.tx(pool, burst)
-    }
-
-    fn poll_fd(&self) -> Option<RawFd> {
-        Some(self.0.fd())
-    }
-
-    fn close(&mut self, pool: &mut FramePool) {
-        self.0.close(pool);
-    }
 }

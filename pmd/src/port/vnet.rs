@@ -12,7 +12,7 @@ use std::{
 use weft_wire::ethertype;
 use zerocopy::IntoBytes;
 
-use super::{Sent, Vanished};
+use super::{PortQueue, Sent, Vanished};
 use crate::{
     burst::Burst,
     frame::{ChunkClass, Frame, FramePool},
@@ -32,15 +32,17 @@ pub(super) enum Flavour {
     },
 }
 
-/// One queue's descriptor.
+/// One queue of a tap or a packet port.
 #[derive(Debug)]
-pub(super) struct VnetQueue {
+pub struct VnetQueue {
     file: File,
     flavour: Flavour,
     /// A large chunk to receive into, kept from frame to frame: most frames do not use it.
     spare: Option<Frame>,
     /// Frames whose header made no sense, or that were too long.
     refused: u64,
+    /// Frames the kernel had no room for.
+    overrun: u64,
 }
 
 /// Bytes that go to the small chunk; what is more goes to the large one, behind as much room.
@@ -48,45 +50,7 @@ const SMALL: usize = ChunkClass::Small.capacity();
 
 impl VnetQueue {
     pub(super) fn new(file: File, flavour: Flavour) -> Self {
-        Self { file, flavour, spare: None, refused: 0 }
-    }
-
-    pub(super) fn fd(&self) -> RawFd {
-        self.file.as_raw_fd()
-    }
-
-    pub(super) fn close(&mut self, pool: &mut FramePool) {
-        if let Some(spare) = self.spare.take() {
-            pool.free(spare);
-        }
-    }
-
-    /// Frames received that could not be used.
-    pub(super) fn refused(&self) -> u64 {
-        self.refused
-    }
-
-    pub(super) fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<(), Vanished> {
-        while burst.room() > 0 {
-            // Without memory the frame stays in the kernel's queue.
-            let Some(large) = self.spare.take().or_else(|| pool.alloc(ChunkClass::Large)) else {
-                return Ok(());
-            };
-            let Some(small) = pool.alloc(ChunkClass::Small) else {
-                self.spare = Some(large);
-                return Ok(());
-            };
-            match self.receive(pool, small, large) {
-                Ok(Some(frame)) => {
-                    if let Err(frame) = burst.push(frame) {
-                        pool.free(frame); // can't be: there was room
-                    }
-                }
-                Ok(None) => self.refused += 1,
-                Err(error) => return self.judge(&error),
-            }
-        }
-        Ok(())
+        Self { file, flavour, spare: None, refused: 0, overrun: 0 }
     }
 
     /// Receives one frame into the chunks given; what is not used goes back. `None`: it was refused.
@@ -159,7 +123,47 @@ impl VnetQueue {
         }
     }
 
-    pub(super) fn tx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<Sent, Vanished> {
+    /// Tells a device that is gone from one that is down, full or does not like a frame.
+    fn judge(&self, error: &io::Error) -> Result<(), Vanished> {
+        let errno = error.raw_os_error().unwrap_or(0);
+        let gone = match self.flavour {
+            // tun(4): EBADFD once the device is unregistered; a read that waited gets EFAULT.
+            Flavour::Tap => matches!(errno, libc::EBADFD | libc::EFAULT),
+            // packet(7): ENETDOWN for a device that is down as well as for one that is gone.
+            Flavour::Packet { ifindex } => {
+                matches!(errno, libc::ENETDOWN | libc::ENXIO | libc::ENODEV)
+                    && !sys::net::link_exists(self.file.as_raw_fd(), ifindex)
+            }
+        };
+        if gone { Err(Vanished { errno }) } else { Ok(()) }
+    }
+}
+
+impl PortQueue for VnetQueue {
+    fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<(), Vanished> {
+        while burst.room() > 0 {
+            // Without memory the frame stays in the kernel's queue.
+            let Some(large) = self.spare.take().or_else(|| pool.alloc(ChunkClass::Large)) else {
+                return Ok(());
+            };
+            let Some(small) = pool.alloc(ChunkClass::Small) else {
+                self.spare = Some(large);
+                return Ok(());
+            };
+            match self.receive(pool, small, large) {
+                Ok(Some(frame)) => {
+                    if let Err(frame) = burst.push(frame) {
+                        pool.free(frame); // can't be: there was room
+                    }
+                }
+                Ok(None) => self.refused += 1,
+                Err(error) => return self.judge(&error),
+            }
+        }
+        Ok(())
+    }
+
+    fn tx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<Sent, Vanished> {
         let mut sent = Sent::default();
         let (mut done, mut outcome) = (0, Ok(()));
         for frame in burst.as_slice() {
@@ -188,19 +192,21 @@ impl VnetQueue {
         outcome.map(|()| sent)
     }
 
-    /// Tells a device that is gone from one that is down, full or does not like a frame.
-    fn judge(&self, error: &io::Error) -> Result<(), Vanished> {
-        let errno = error.raw_os_error().unwrap_or(0);
-        let gone = match self.flavour {
-            // tun(4): EBADFD once the device is unregistered; a read that waited gets EFAULT.
-            Flavour::Tap => matches!(errno, libc::EBADFD | libc::EFAULT),
-            // packet(7): ENETDOWN for a device that is down as well as for one that is gone.
-            Flavour::Packet { ifindex } => {
-                matches!(errno, libc::ENETDOWN | libc::ENXIO | libc::ENODEV)
-                    && !sys::net::link_exists(self.fd(), ifindex)
-            }
-        };
-        if gone { Err(Vanished { errno }) } else { Ok(()) }
+    fn poll_fd(&self) -> Option<RawFd> {
+        Some(self.file.as_raw_fd())
+    }
+
+    fn lost(&mut self) -> u64 {
+        if matches!(self.flavour, Flavour::Packet { .. }) {
+            self.overrun += sys::net::packet_drops(self.file.as_raw_fd());
+        }
+        self.refused + self.overrun
+    }
+
+    fn close(&mut self, pool: &mut FramePool) {
+        if let Some(spare) = self.spare.take() {
+            pool.free(spare);
+        }
     }
 }
 

@@ -176,7 +176,13 @@ struct Socket {
 }
 
 impl Socket {
-    fn open(spec: &Spec, link: &LinkInfo, queue: u16, native: bool, memory: &Memory) -> Result<Self, PortError> {
+    fn open(
+        spec: &Spec,
+        link: &LinkInfo,
+        queue: u16,
+        native: bool,
+        memory: &Memory,
+    ) -> Result<Self, PortError> {
         let zerocopy: &[bool] = match spec.zerocopy {
             _ if !native => &[false],
             Zerocopy::Prefer => &[true, false],
@@ -209,7 +215,8 @@ impl Socket {
         let at = |step: &'static str| move |error: io::Error| (step, error);
         let fd = xdp::socket().map_err(at("opening an AF_XDP socket"))?;
         let raw = fd.as_raw_fd();
-        xdp::register_umem(raw, memory.umem(), SMALL_CHUNK as u32, metadata).map_err(at("registering the UMEM"))?;
+        xdp::register_umem(raw, memory.umem(), SMALL_CHUNK as u32, metadata)
+            .map_err(at("registering the UMEM"))?;
         let ring = |kind| RingMap::new(raw, kind, RING).map_err(at("setting up rings"));
         let (fill, completion) = (ring(RingKind::Fill)?, ring(RingKind::Completion)?);
         let (rx, tx) = (ring(RingKind::Rx)?, ring(RingKind::Tx)?);
@@ -240,10 +247,13 @@ fn remedy(error: &io::Error, device: &str, queue: u16) -> String {
     match error.raw_os_error() {
         Some(libc::EPERM) => "run weftd with CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF".into(),
         Some(libc::ENOBUFS) => {
-            let limit = net::memlock_limit().map_or("unlimited".into(), |bytes| format!("{} KiB", bytes >> 10));
+            let limit =
+                net::memlock_limit().map_or("unlimited".into(), |bytes| format!("{} KiB", bytes >> 10));
             format!("locked memory is limited to {limit}: give weftd CAP_IPC_LOCK or LimitMEMLOCK=infinity")
         }
-        Some(libc::EBUSY) => format!("another program has queue {queue} of {device}: stop it, or take other queues"),
+        Some(libc::EBUSY) => {
+            format!("another program has queue {queue} of {device}: stop it, or take other queues")
+        }
         Some(libc::EOPNOTSUPP) => "the driver can't: use zerocopy = \"prefer\"".into(),
         Some(libc::EAFNOSUPPORT) => "the kernel needs CONFIG_XDP_SOCKETS".into(),
         _ => "see Documentation/networking/af_xdp.rst".into(),

@@ -128,6 +128,17 @@ pub(crate) fn rx_queues(name: &str) -> io::Result<u16> {
     }
 }
 
+/// Packets an AF_PACKET socket had no room for since the last time this was asked (packet(7), PACKET_STATISTICS).
+pub(crate) fn packet_drops(fd: RawFd) -> u64 {
+    // SAFETY: plain data; all zeroes is one of its values.
+    let mut statistics: libc::tpacket_stats = unsafe { zeroed() };
+    let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    let place = (&raw mut statistics).cast();
+    // SAFETY: `statistics` is writable for `len` bytes. An error leaves it zero.
+    unsafe { libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, place, &raw mut len) };
+    u64::from(statistics.tp_drops)
+}
+
 /// A packet received from an AF_PACKET socket.
 pub(crate) struct Received {
     /// Bytes, the virtio-net header included.

@@ -39,6 +39,8 @@ pub struct QueueCounters {
     pub rx_packets: Counter,
     /// Their bytes.
     pub rx_bytes: Counter,
+    /// Frames lost before the switch saw them.
+    pub rx_lost: Counter,
     /// Frames the port took.
     pub tx_packets: Counter,
     /// Their bytes.

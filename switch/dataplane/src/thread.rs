@@ -106,6 +106,7 @@ pub struct PmdThread {
     commands: Receiver<Command>,
     polled: Vec<Polled>,
     swept_ns: u64,
+    counted_ns: u64,
     stopping: bool,
 }
 
@@ -129,6 +130,7 @@ impl PmdThread {
             commands: parts.commands,
             polled: Vec::new(),
             swept_ns: 0,
+            counted_ns: 0,
             stopping: false,
         }
     }
@@ -186,6 +188,7 @@ impl PmdThread {
             pipeline.egress.transmit(&mut pipeline.pool);
         }
         self.sweep(now_ns);
+        self.count_lost(now_ns);
         worked
     }
 
@@ -219,6 +222,20 @@ impl PmdThread {
             }
         });
         counters.flows.set(flows.len() as u64);
+    }
+
+    /// Asks the ports what they lost on receipt: a system call each, so not often.
+    fn count_lost(&mut self, now_ns: u64) {
+        const PERIOD_NS: u64 = 500_000_000;
+        if now_ns.saturating_sub(self.counted_ns) < PERIOD_NS {
+            return;
+        }
+        self.counted_ns = now_ns;
+        for local in self.pipeline.egress.ports.iter_mut().flatten() {
+            for queue in &mut local.queues {
+                local.stats.queue(queue.id).rx_lost.set(queue.queue.lost());
+            }
+        }
     }
 
     fn sleep(&mut self) {

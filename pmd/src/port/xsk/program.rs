@@ -74,7 +74,8 @@ pub(super) fn attach(spec: &Spec, ifindex: u32) -> Result<Attachment, PortError>
                 let handle = |map: &dyn MapCore| {
                     MapHandle::from_map_id(map.info().map_err(|e| to_io(&e))?.info.id).map_err(|e| to_io(&e))
                 };
-                let handle = |map| handle(map).map_err(|source| refused("reaching the program's maps", source));
+                let handle =
+                    |map| handle(map).map_err(|source| refused("reaching the program's maps", source));
                 return Ok(Attachment {
                     _link: fd,
                     sockets: handle(&loaded.maps.sockets)?,
@@ -100,7 +101,8 @@ pub(super) fn attach(spec: &Spec, ifindex: u32) -> Result<Attachment, PortError>
 
 fn to_io(error: &libbpf_rs::Error) -> io::Error {
     error.kind();
-    let source: Option<&io::Error> = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    let source: Option<&io::Error> =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref());
     match source.and_then(io::Error::raw_os_error) {
         Some(errno) => io::Error::from_raw_os_error(errno),
         None => io::Error::other(error.to_string()),
@@ -116,7 +118,9 @@ fn link(program: RawFd, ifindex: u32, native: bool) -> io::Result<OwnedFd> {
     options.sz = size_of::<libbpf_sys::bpf_link_create_opts>() as _;
     options.flags = if native { XDP_FLAGS_DRV_MODE } else { XDP_FLAGS_SKB_MODE };
     // SAFETY: the options live for the call.
-    let fd = unsafe { libbpf_sys::bpf_link_create(program, ifindex as i32, libbpf_sys::BPF_XDP, &raw const options) };
+    let fd = unsafe {
+        libbpf_sys::bpf_link_create(program, ifindex as i32, libbpf_sys::BPF_XDP, &raw const options)
+    };
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(-fd));
     }
@@ -131,12 +135,16 @@ fn remedy(error: &io::Error, device: &str, ifindex: u32) -> String {
             let mut id = 0_u32;
             // SAFETY: a live word to fill.
             unsafe { libbpf_sys::bpf_xdp_query_id(ifindex as i32, 0, &raw mut id) };
-            format!("XDP program {id} is attached to {device} already: remove it (`ip link set dev {device} xdp off`), or use kind = \"packet\"")
+            format!(
+                "XDP program {id} is attached to {device} already: remove it (`ip link set dev {device} xdp off`), or use kind = \"packet\""
+            )
         }
         Some(libc::ENOSPC) => format!(
             "the peer has more transmit queues than {device} has receive queues: raise them with `ethtool -L {device}`"
         ),
-        Some(libc::ERANGE | libc::EINVAL) => format!("the driver can't do XDP at the MTU {device} has: lower it"),
+        Some(libc::ERANGE | libc::EINVAL) => {
+            format!("the driver can't do XDP at the MTU {device} has: lower it")
+        }
         Some(libc::EOPNOTSUPP) => "the driver has no native XDP: use xdp_mode = \"auto\"".into(),
         _ => "see the kernel log".into(),
     }
@@ -166,7 +174,8 @@ impl Attachment {
     /// Makes the prefixes that are the switch's just these.
     pub fn steer(&mut self, prefixes: &[IpNet]) -> Result<(), PortError> {
         let wanted: BTreeSet<IpNet> = prefixes.iter().map(IpNet::trunc).collect();
-        let refused = |error: libbpf_rs::Error| PortError::Spec(format!("can't steer the XDP program: {error}"));
+        let refused =
+            |error: libbpf_rs::Error| PortError::Spec(format!("can't steer the XDP program: {error}"));
         // New ones first: what stays the switch's is never without an entry.
         for prefix in wanted.difference(&self.steered) {
             self.trie(prefix).update(&trie_key(prefix), &[1], MapFlags::ANY).map_err(refused)?;

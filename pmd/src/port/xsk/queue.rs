@@ -96,12 +96,6 @@ impl XskQueue {
         self.counters
     }
 
-    /// What the kernel dropped on its account: no room in the receive ring, an empty fill ring.
-    pub fn kernel_drops(&self) -> u64 {
-        let statistics = self.fd.as_ref().and_then(|fd| xdp::statistics(fd.as_raw_fd()).ok());
-        statistics.map_or(0, |statistics| statistics.rx_dropped + statistics.rx_ring_full)
-    }
-
     fn reap(&mut self, pool: &mut FramePool) {
         let mut reading = self.completion.read();
         while let Some(address) = reading.pop() {
@@ -181,7 +175,9 @@ impl XskQueue {
 
     /// Puts a frame into the transmit ring; gives it back when there is no room for all of it.
     fn put(&mut self, pool: &mut FramePool, mut frame: Frame) -> Result<(), Frame> {
-        if self.memory.class_of(frame.chunk()) == ChunkClass::Large || frame.len() > ChunkClass::Small.capacity() {
+        if self.memory.class_of(frame.chunk()) == ChunkClass::Large
+            || frame.len() > ChunkClass::Small.capacity()
+        {
             return self.put_pieces(pool, frame);
         }
         let options = self.describe_checksum(pool, &mut frame);
@@ -333,6 +329,13 @@ impl PortQueue for XskQueue {
 
     fn poll_fd(&self) -> Option<RawFd> {
         self.fd.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    fn lost(&mut self) -> u64 {
+        let statistics = self.fd.as_ref().and_then(|fd| xdp::statistics(fd.as_raw_fd()).ok());
+        // `rx_dropped` counts what met an empty fill ring, too.
+        let kernel = statistics.map_or(0, |statistics| statistics.rx_dropped + statistics.rx_ring_full);
+        self.counters.rx_dropped + kernel
     }
 
     fn is_sending(&self) -> bool {

@@ -145,6 +145,13 @@ impl Session {
         let wanted = |name: &String| call.port.as_ref().is_none_or(|wanted| wanted == name);
         let mut drops = Vec::new();
         for (name, open) in self.switch.ports.iter().filter(|(name, _)| wanted(name)) {
+            let lost: u64 = open.stats.queues().map(|row| row.rx_lost.get()).sum();
+            drops.extend((lost > 0).then(|| DropRow {
+                port: name.clone(),
+                reason: "rx_lost".into(),
+                packets: lost,
+                meaning: "lost before the switch saw them: it was offered more than it takes".into(),
+            }));
             drops.extend(DropReason::ALL.iter().filter_map(|reason| {
                 let packets = open.stats.drops(*reason);
                 (packets > 0).then(|| DropRow {
@@ -221,6 +228,7 @@ fn queue_rows(port: &str, stats: &PortStats) -> Vec<QueueStats> {
         queue: queue as u16,
         rx_packets: row.rx_packets.get(),
         rx_bytes: row.rx_bytes.get(),
+        rx_lost: row.rx_lost.get(),
         tx_packets: row.tx_packets.get(),
         tx_bytes: row.tx_bytes.get(),
     };
