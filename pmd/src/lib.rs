@@ -38,5 +38,6 @@ pub mod sys;
 pub use burst::{BURST, Burst};
 pub use frame::{ChunkClass, Frame, FramePool};
 pub use memory::{HEADROOM, Memory, MemoryError};
+pub use netns::Netns;
 pub use offload::{Csum, Gso, GsoKind, Offload};
-pub use port::{Caps, Netns, PortError, PortInfo, PortQueue, Queue, Sent};
+pub use port::{Caps, PortError, PortInfo, PortQueue, Queue, Sent};

@@ -2,7 +2,18 @@
 
 use std::{fs::File, io, os::fd::AsRawFd, path::PathBuf, thread};
 
-use crate::{port::Netns, sys};
+use crate::sys;
+
+/// A network namespace, as users name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Netns {
+    /// As `ip netns` names it.
+    Name(String),
+    /// A file.
+    Path(PathBuf),
+    /// That of a process.
+    Pid(u32),
+}
 
 impl Netns {
     /// The file that stands for it (`ip netns` keeps names below /run/netns).

@@ -16,7 +16,7 @@ use std::{
 
 use weft_wire::Mac;
 
-use crate::{burst::Burst, frame::FramePool};
+use crate::{burst::Burst, frame::FramePool, netns::Netns};
 
 /// What the switch asks of a queue. One PMD thread owns a queue; nothing here blocks.
 pub trait PortQueue {
@@ -141,17 +141,6 @@ impl LinkProbe {
 
 fn identity(path: &std::path::Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
-}
-
-/// A network namespace, as users name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Netns {
-    /// As `ip netns` names it.
-    Name(String),
-    /// A file.
-    Path(PathBuf),
-    /// That of a process.
-    Pid(u32),
 }
 
 /// Why a port could not be opened.

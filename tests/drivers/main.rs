@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use weft_pmd::{
     Burst, Csum, FramePool, Memory, PortQueue,
-    port::{Netns, Opened, packet, tap, xsk},
+    netns::Netns,
+    port::{Opened, packet, tap, xsk},
 };
 use weft_tests::netns::{NetNs, require_root, veth};
 

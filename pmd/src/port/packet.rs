@@ -7,11 +7,11 @@
 use std::{fs::File, io, os::fd::AsRawFd};
 
 use super::{
-    Caps, Guard, LinkProbe, Netns, Opened, PortError, PortInfo, Queue,
+    Caps, Guard, LinkProbe, Opened, PortError, PortInfo, Queue,
     vnet::{Flavour, VnetQueue},
 };
 use crate::{
-    netns,
+    netns::{self, Netns},
     sys::net::{self, LinkInfo},
 };
 

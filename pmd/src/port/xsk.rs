@@ -23,10 +23,10 @@ use std::{
 pub use program::Attachment;
 pub use queue::{Counters, XskQueue};
 
-use super::{Caps, Guard, LinkProbe, Netns, Opened, PortError, PortInfo, Queue};
+use super::{Caps, Guard, LinkProbe, Opened, PortError, PortInfo, Queue};
 use crate::{
     memory::{Memory, SMALL_CHUNK},
-    netns,
+    netns::{self, Netns},
     sys::{
         net::{self, LinkInfo},
         xdp::{self, RingKind, RingMap},

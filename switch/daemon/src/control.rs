@@ -7,40 +7,14 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use serde_json::Value;
-use weft_ctl_api::{Error, serve};
+use weft_ctl_api::serve;
 
 use crate::{
-    config,
-    netlink::nexthop::NextHops,
+    event::Event,
     server::Session,
     slowpath::thread::Report,
-    switch::{Retry, Switch, TICK},
+    switch::{Switch, TICK},
 };
-
-/// What happens.
-#[derive(Debug)]
-pub enum Event {
-    /// A request over the control socket.
-    Request {
-        /// Its verb.
-        verb: String,
-        /// Its arguments.
-        args: Value,
-        /// Who asks, for the log.
-        peer: String,
-        /// Where the answer goes.
-        reply: tokio::sync::oneshot::Sender<Result<Value, Error>>,
-    },
-    /// A PMD thread reports.
-    Report(Report),
-    /// The kernel reaches other nodes another way than before.
-    NextHops(NextHops),
-    /// SIGHUP.
-    Reload,
-    /// SIGTERM or SIGINT.
-    Stop,
-}
 
 /// Learnt addresses wait for so long, so that many are published at once.
 const LEARN_EVERY: Duration = Duration::from_millis(10);
@@ -82,22 +56,12 @@ fn handle(session: &mut Session, event: Event) {
         Event::Report(Report::Learn(learn)) => session.switch.learn(learn),
         Event::Report(Report::Vanished { port, errno }) => session.switch.port_vanished(port, errno),
         Event::NextHops(hops) => session.switch.set_next_hops(hops),
-        Event::Reload => match reload(&mut session.switch) {
+        Event::Reload => match session.switch.reload() {
             Ok(()) => tracing::info!(generation = session.switch.generation(), "configuration reloaded"),
             Err(error) => tracing::error!(%error, "configuration not reloaded: nothing has changed"),
         },
         Event::Stop => {}
     }
-}
-
-/// Reads the configuration file again and goes over to it.
-pub fn reload(switch: &mut Switch) -> Result<(), Error> {
-    use weft_ctl_api::Code;
-    let Some(path) = switch.path.clone() else {
-        return Err(Error::new(Code::Invalid, "weftd was started without a file"));
-    };
-    let (config, _) = config::check(&path).map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
-    switch.apply(config, Retry::Removed)
 }
 
 /// Passes the slow path's reports on. Learnt addresses may be lost when the control thread is behind: they are seen again.

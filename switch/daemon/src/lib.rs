@@ -15,6 +15,7 @@ pub mod compile;
 pub mod config;
 pub mod control;
 pub mod desired;
+pub mod event;
 pub mod netlink;
 pub mod ports;
 pub mod runtime;

@@ -7,8 +7,8 @@ use clap::Parser;
 use crossbeam::channel;
 use tokio::signal::unix::{SignalKind, signal};
 use weftd::{
-    config,
-    control::{self, Event},
+    config, control,
+    event::Event,
     runtime::Runtime,
     server::socket::ControlSocket,
     switch::{Retry, Switch},

@@ -16,10 +16,7 @@ use weft_ctl_api::{
     status,
 };
 
-use crate::{
-    control,
-    switch::{Retry, Switch},
-};
+use crate::switch::{Retry, Switch};
 
 /// What verbs work on.
 pub struct Session {
@@ -220,7 +217,7 @@ impl Server for Session {
     }
 
     fn config_reload(&mut self, _: config::ConfigReload) -> Result<Done, Error> {
-        control::reload(&mut self.switch)?;
+        self.switch.reload()?;
         Ok(self.done("configuration reloaded".into()))
     }
 }

@@ -35,8 +35,9 @@ use weft_wire::{PortId, ThreadId};
 use crate::{
     assign::assign,
     compile::{Facts, PortFacts, RuleFacts, compile},
-    control::Event,
+    config,
     desired::{Desired, Invalid, Role, RuleStep},
+    event::Event,
     netlink::{self, nexthop},
     ports,
     runtime::Runtime,
@@ -172,6 +173,15 @@ impl Switch {
         self.steer();
         self.watch_next_hops();
         Ok(())
+    }
+
+    /// Reads the configuration file again and goes over to it.
+    pub fn reload(&mut self) -> Result<(), Error> {
+        let no_file = || Error::new(Code::Invalid, "weftd was started without a file");
+        let path = self.path.clone().ok_or_else(no_file)?;
+        let (config, _) =
+            config::check(&path).map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        self.apply(config, Retry::Removed)
     }
 
     /// Ports that are open and no longer wanted, or wanted otherwise.

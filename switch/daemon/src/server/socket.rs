@@ -20,7 +20,7 @@ use weft_ctl_api::{
     codec::{self, PREFIX, REPLY_MAX, REQUEST_MAX, Reply, Request},
 };
 
-use crate::control::Event;
+use crate::event::Event;
 
 /// Clients at once; one more waits.
 const CLIENTS_MAX: usize = 64;
