@@ -1,25 +1,10 @@
 //! Changes under traffic, and what happens when things go away.
 
 use weft_tests::{
-    netns::{NetNs, Running, require_root},
+    netns::require_root,
     node::{Kind, Node, Plan},
-    probe::must_ping,
+    probe::{Steady, must_ping},
 };
-
-/// Pings every 2 ms until stopped.
-fn steady(from: &NetNs, to: &str) -> Running {
-    from.spawn(&["ping", "-n", "-q", "-i", "0.002", to])
-}
-
-/// Stops a steady ping: sent, received.
-fn stop(ping: Running) -> (u32, u32) {
-    let output = ping.signal("-INT");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let number =
-        |mark: &str| text.split(mark).next().and_then(|head| head.rsplit([' ', '\n']).next()?.parse().ok());
-    let count = |mark| number(mark).unwrap_or_else(|| panic!("ping said: {text}"));
-    (count(" packets transmitted"), count(" received"))
-}
 
 #[test]
 fn ports_come_and_go_without_loss_on_others() {
@@ -29,7 +14,7 @@ fn ports_come_and_go_without_loss_on_others() {
     let node = Node::new(&Plan::new(&[Kind::Tap, Kind::Xsk]));
     let (a, b) = (&node.pods[0], &node.pods[1]);
     must_ping(&a.ns, b.v4(), 56);
-    let ping = steady(&a.ns, &b.v4().to_string());
+    let steady = Steady::start(&a.ns, &b.ns, b.v4());
     for (round, kind) in [Kind::Tap, Kind::Packet, Kind::Xsk].into_iter().cycle().take(6).enumerate() {
         let pod = node.plug(kind, 20 + round);
         let spec = |word: &str| {
@@ -67,8 +52,8 @@ fn ports_come_and_go_without_loss_on_others() {
         assert!(String::from_utf8_lossy(&refused.stderr).contains("still has endpoints"));
         node.weftd.must(&["port", "del", &pod.name, "--force"]);
     }
-    let (sent, received) = stop(ping);
-    assert_eq!(sent, received, "12 changes, {sent} pings");
+    let (sent, received) = steady.stop();
+    assert_eq!(sent, received, "12 changes, {sent} datagrams");
     assert!(sent > 100, "{sent}");
 }
 
@@ -80,9 +65,9 @@ fn a_namespace_deleted_under_traffic_removes_its_port_only() {
     let node = Node::new(&Plan::new(&[Kind::Tap, Kind::Packet, Kind::Xsk, Kind::Tap, Kind::Packet]));
     let survivors = (&node.pods[3], &node.pods[4]);
     must_ping(&survivors.0.ns, survivors.1.v4(), 56);
-    let ping = steady(&survivors.0.ns, &survivors.1.v4().to_string());
+    let steady = Steady::start(&survivors.0.ns, &survivors.1.ns, survivors.1.v4());
     for pod in &node.pods[..3] {
-        let to_it = steady(&survivors.0.ns, &pod.v4().to_string());
+        let to_it = survivors.0.ns.spawn(&["ping", "-n", "-q", "-i", "0.002", &pod.v4().to_string()]);
         must_ping(&survivors.1.ns, pod.v4(), 56);
         pod.ns.delete();
         // A veth goes with the namespace at its other end; a tap with its own.
@@ -94,8 +79,8 @@ fn a_namespace_deleted_under_traffic_removes_its_port_only() {
         assert!(node.weftd.log().contains("port removed"));
         drop(to_it);
     }
-    let (sent, received) = stop(ping);
-    assert_eq!(sent, received, "{sent} pings");
+    let (sent, received) = steady.stop();
+    assert_eq!(sent, received, "{sent} datagrams");
     must_ping(&survivors.1.ns, survivors.0.v6(), 56);
     assert_eq!(node.weftd.json(&["status"])["ports_removed"], 3);
 }
@@ -133,7 +118,7 @@ fn a_killed_weftd_leaves_the_node_its_network_and_comes_back() {
     }
     let mut node = Node::new(&Plan::new(&[Kind::Tap, Kind::Packet, Kind::Xsk]));
     must_ping(&node.pods[1].ns, node.pods[2].v4(), 56);
-    let own = steady(&node.outside, "192.0.2.1");
+    let own = Steady::start(&node.outside, &node.ns, "192.0.2.1".parse().expect("an address"));
     std::thread::sleep(std::time::Duration::from_millis(200));
     node.weftd.kill();
     must_ping(&node.outside, "192.0.2.1".parse().expect("an address"), 56);
@@ -143,8 +128,8 @@ fn a_killed_weftd_leaves_the_node_its_network_and_comes_back() {
         must_ping(&node.pods[from].ns, node.pods[to].v4(), 56);
     }
     must_ping(&node.pods[0].ns, "10.244.1.9".parse().expect("an address"), 56);
-    let (sent, received) = stop(own);
-    assert_eq!(sent, received, "the node's own traffic loses nothing: {sent} pings");
+    let (sent, received) = own.stop();
+    assert_eq!(sent, received, "the node's own traffic loses nothing: {sent} datagrams");
 }
 
 #[test]

@@ -3,8 +3,12 @@
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    thread,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use weft_pmd::Netns;
@@ -147,4 +151,72 @@ pub fn iperf3(client: &NetNs, server: &NetNs, to: IpAddr, seconds: u32) -> f64 {
         thread::sleep(Duration::from_millis(50));
     }
     panic!("iperf3 to {to} does not connect");
+}
+
+/// Datagrams that go to and fro without pause, a couple of milliseconds apart, until stopped.
+#[derive(Debug)]
+pub struct Steady {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicBool>,
+    sender: Option<JoinHandle<(u32, u32)>>,
+    echo: Option<JoinHandle<()>>,
+}
+
+impl Steady {
+    /// Begins, once a first datagram has come back.
+    #[track_caller]
+    pub fn start(from: &NetNs, to: &NetNs, address: IpAddr) -> Self {
+        const PAUSE: Duration = Duration::from_millis(2);
+        let bind = |ns: &NetNs| {
+            let socket = ns.netns().run(|| UdpSocket::bind(any(address))).expect("namespace").expect("bind");
+            socket.set_read_timeout(Some(PAUSE)).expect("a timeout");
+            socket
+        };
+        udp_round_trip(&from.netns(), &to.netns(), address, &[1]);
+        let (receiver, socket) = (bind(to), bind(from));
+        let target = SocketAddr::new(address, receiver.local_addr().expect("bound").port());
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let ended = done.clone();
+        let echo = thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while !ended.load(Ordering::Acquire) {
+                if let Ok((len, peer)) = receiver.recv_from(&mut buffer) {
+                    let _ = receiver.send_to(&buffer[..len], peer); // what is lost shows at the sender
+                }
+            }
+        });
+        let stopped = stop.clone();
+        let sender = thread::spawn(move || {
+            let (mut sent, mut received, mut buffer) = (0_u32, 0, [0; 64]);
+            let mut last = Instant::now();
+            // After the last is sent, what is on its way has a second to arrive.
+            while !stopped.load(Ordering::Acquire)
+                || (received < sent && last.elapsed() < Duration::from_secs(1))
+            {
+                if !stopped.load(Ordering::Acquire) {
+                    sent += u32::from(socket.send_to(&sent.to_be_bytes(), target).is_ok());
+                    last = Instant::now();
+                }
+                received += u32::from(socket.recv(&mut buffer).is_ok());
+            }
+            (sent, received)
+        });
+        Self { stop, done, sender: Some(sender), echo: Some(echo) }
+    }
+
+    /// Ends; datagrams sent, and those that came back.
+    pub fn stop(mut self) -> (u32, u32) {
+        self.stop.store(true, Ordering::Release);
+        let counts = self.sender.take().map(|sender| sender.join().expect("the sender ends"));
+        counts.unwrap_or_default()
+    }
+}
+
+impl Drop for Steady {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.done.store(true, Ordering::Release);
+        let _ = self.sender.take().map(JoinHandle::join);
+        let _ = self.echo.take().map(JoinHandle::join);
+    }
 }
