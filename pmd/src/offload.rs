@@ -91,15 +91,23 @@ pub enum Unfit {
     Malformed,
 }
 
+/// Whether a port can carry a frame as it is.
+#[inline]
+pub fn passes(frame: &Frame, caps: &Caps) -> bool {
+    // The MTU limits L3; a tagged frame this close to it is measured exactly in `cut`.
+    const ETHERNET: usize = 14;
+    let is_done = match frame.offload.csum {
+        Csum::Complete => true,
+        Csum::Partial { .. } => caps.csum,
+        Csum::Unknown => false,
+    };
+    is_done && frame.offload.gso.is_none() && frame.len() <= caps.mtu as usize + ETHERNET
+}
+
 /// Makes a frame fit a port: appends what is to be sent instead of it to `out`, all of it or nothing.
 #[inline]
 pub fn fit(pool: &mut FramePool, frame: Frame, caps: &Caps, out: &mut Vec<Frame>) -> Result<(), Unfit> {
-    // The MTU limits L3; a tagged frame this close to it is measured exactly in `cut`.
-    const ETHERNET: usize = 14;
-    let fits = frame.len() <= caps.mtu as usize + ETHERNET;
-    if (frame.offload.is_complete() && fits)
-        || (frame.offload.gso.is_none() && caps.csum && fits && frame.offload.csum != Csum::Unknown)
-    {
+    if passes(&frame, caps) {
         out.push(frame);
         return Ok(());
     }

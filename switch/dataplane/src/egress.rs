@@ -31,6 +31,8 @@ pub(crate) struct LocalPort {
     pub(crate) stats: Arc<PortStats>,
     pub(crate) queues: Vec<LocalQueue>,
     gone: bool,
+    /// In the list of ports with frames pending.
+    dirty: bool,
 }
 
 /// This thread's ports, and the ways to the others.
@@ -129,6 +131,7 @@ impl Egress {
             stats,
             queues: Vec::new(),
             gone: false,
+            dirty: false,
         });
         local.queues.push(LocalQueue { id, queue, pending: Burst::new() });
     }
@@ -153,10 +156,16 @@ impl Egress {
     }
 
     /// Sends a frame by a port: by a queue of this thread's, else through the thread that owns one.
+    #[inline]
     pub(crate) fn send(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
-        if matches!(self.ports.get(outbound.port.index()), Some(Some(local)) if !local.queues.is_empty()) {
-            return self.enqueue(outbound, pool);
+        if matches!(self.ports.get(outbound.port.index()), Some(Some(_))) {
+            self.enqueue(outbound, pool);
+        } else {
+            self.hand_over(outbound, pool, snapshot);
         }
+    }
+
+    fn hand_over(&self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
         let Some(view) = snapshot.port(outbound.port) else { return self.orphan(outbound.frame, pool) };
         let queue = outbound.hash as usize % view.owners.len().max(1);
         match view.owners.get(queue).filter(|owner| **owner != self.thread) {
@@ -222,19 +231,31 @@ impl Egress {
         pool.free(frame);
     }
 
-    /// Makes the frame fit its port and appends it to a queue's pending burst.
+    /// Appends a frame to a queue's pending burst; one that the port can't carry as it is, cut to fit.
     pub(crate) fn enqueue(&mut self, outbound: Outbound, pool: &mut FramePool) {
-        let Some(Some(local)) = self.ports.get_mut(outbound.port.index()) else {
+        let Self { ports, dirty, pieces, thread, .. } = self;
+        let Some(Some(local)) = ports.get_mut(outbound.port.index()) else {
             return self.orphan(outbound.frame, pool);
         };
-        let counters = local.stats.thread(self.thread);
+        let counters = local.stats.thread(*thread);
         counters.made.add(outbound.made.into());
         if local.gone {
             counters.offered.add(1);
             counters.drops[DropReason::PortGone as usize].add(1);
             return pool.free(outbound.frame);
         }
-        if let Err(unfit) = offload::fit(pool, outbound.frame, &local.caps, &mut self.pieces) {
+        if !local.dirty {
+            local.dirty = true;
+            dirty.push(outbound.port);
+        }
+        let which = if local.queues.len() == 1 { 0 } else { outbound.hash as usize % local.queues.len() };
+        let Some(queue) = local.queues.get_mut(which) else { return pool.free(outbound.frame) };
+        if offload::passes(&outbound.frame, &local.caps) {
+            counters.offered.add(1);
+            push(queue, outbound.frame, &local.stats, *thread, pool);
+            return;
+        }
+        if let Err(unfit) = offload::fit(pool, outbound.frame, &local.caps, pieces) {
             counters.offered.add(1);
             let reason = match unfit {
                 offload::Unfit::TooBig => DropReason::TooBig,
@@ -243,21 +264,10 @@ impl Egress {
             };
             return counters.drops[reason as usize].add(1);
         }
-        counters.offered.add(self.pieces.len() as u64);
-        counters.made.add(self.pieces.len().saturating_sub(1) as u64);
-        let which = if local.queues.len() == 1 { 0 } else { outbound.hash as usize % local.queues.len() };
-        if local.queues.iter().all(|queue| queue.pending.is_empty()) {
-            self.dirty.push(outbound.port);
-        }
-        let Some(queue) = local.queues.get_mut(which) else { return };
-        for frame in self.pieces.drain(..) {
-            let Err(frame) = queue.pending.push(frame) else { continue };
-            // Full: make room once, then drop.
-            local.gone |= transmit(queue, &local.stats, self.thread, pool).is_err();
-            if let Err(frame) = queue.pending.push(frame) {
-                counters.drops[DropReason::TxFull as usize].add(1);
-                pool.free(frame);
-            }
+        counters.offered.add(pieces.len() as u64);
+        counters.made.add(pieces.len().saturating_sub(1) as u64);
+        for frame in pieces.drain(..) {
+            push(queue, frame, &local.stats, *thread, pool);
         }
     }
 
@@ -278,6 +288,7 @@ impl Egress {
                 left |= !queue.pending.is_empty();
             }
             if !left {
+                local.dirty = false;
                 self.dirty.swap_remove(at);
             }
             if let Some(errno) = errno {
@@ -294,6 +305,7 @@ impl Egress {
             let left = queue.pending.free_all(pool) as u64;
             local.stats.thread(self.thread).drops[DropReason::PortGone as usize].add(left);
         }
+        local.dirty = false;
         self.dirty.retain(|dirty| *dirty != port);
         if !std::mem::replace(&mut local.gone, true) {
             // A full ring only delays the news: the link watcher sees the device go, too.
@@ -304,6 +316,18 @@ impl Egress {
 
     pub(crate) fn is_gone(&self, port: PortId) -> bool {
         matches!(self.ports.get(port.index()), Some(Some(local)) if local.gone)
+    }
+}
+
+/// Appends a frame to a queue's pending burst. A full one is sent first; what finds no room then is dropped.
+#[inline]
+fn push(queue: &mut LocalQueue, frame: Frame, stats: &PortStats, thread: ThreadId, pool: &mut FramePool) {
+    let Err(frame) = queue.pending.push(frame) else { return };
+    // A device that is gone says so again when the turn transmits.
+    let _ = transmit(queue, stats, thread, pool);
+    if let Err(frame) = queue.pending.push(frame) {
+        stats.thread(thread).drops[DropReason::TxFull as usize].add(1);
+        pool.free(frame);
     }
 }
 
