@@ -21,7 +21,7 @@ use weft_dataplane::{
     table::flow::FlowEntry,
     thread::{Command, FlowDump, Idle, Parts, PmdThread},
 };
-use weft_pmd::{Caps, FramePool, Memory, MemoryError, Queue};
+use weft_pmd::{Caps, FramePool, Memory, MemoryError, PortQueue, Queue};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::slowpath::thread::{Report, SlowPath};
@@ -153,17 +153,25 @@ impl Runtime {
         }
     }
 
-    /// Takes a port's queues back and drops them. Comes after a snapshot without the port was published. False: a
+    /// Takes a port's queues back and closes them. Comes after a snapshot without the port was published. False: a
     /// thread did not answer; its queues go when it does.
     pub fn detach(&self, port: PortId, owners: &[ThreadId]) -> bool {
         let mut owners = owners.to_vec();
         owners.sort_unstable();
         owners.dedup();
-        owners.into_iter().all(|owner| {
+        let detach_from = |owner| {
             let (reply, receiver) = channel::bounded(1);
             self.command(owner, Command::Detach { port, reply });
-            receiver.recv_timeout(PATIENCE).is_ok()
-        })
+            let Ok(queues) = receiver.recv_timeout(PATIENCE) else { return false };
+            // Closed here: a device may take its time to give frames back, and no packet waits for that.
+            let mut pool = FramePool::new(self.memory.clone());
+            for mut queue in queues {
+                queue.close(&mut pool);
+            }
+            true
+        };
+        // Every thread is asked, whatever another answered.
+        owners.into_iter().map(detach_from).fold(true, |all, one| all & one)
     }
 
     /// All flows of one thread, piece by piece; the thread never copies more than one piece at a time.

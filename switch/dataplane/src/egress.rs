@@ -136,18 +136,17 @@ impl Egress {
         local.queues.push(LocalQueue { id, queue, pending: Burst::new() });
     }
 
-    /// Gives a port's queues back, with every chunk they held returned to the pool.
+    /// Gives a port's queues back, not closed: that may take time, which is not the packets'.
     pub(crate) fn detach(&mut self, port: PortId, pool: &mut FramePool) -> Vec<Queue> {
         self.dirty.retain(|dirty| *dirty != port);
         let Some(local) = self.ports.get_mut(port.index()).and_then(Option::take) else { return Vec::new() };
         let counters = local.stats.thread(self.thread);
-        let close = |mut queue: LocalQueue| {
+        let take = |mut queue: LocalQueue| {
             let left = queue.pending.free_all(pool) as u64;
             counters.drops[DropReason::PortGone as usize].add(left);
-            queue.queue.close(pool);
             queue.queue
         };
-        local.queues.into_iter().map(close).collect()
+        local.queues.into_iter().map(take).collect()
     }
 
     /// Some queue has frames that its port did not take yet.

@@ -34,7 +34,7 @@ pub enum Command {
         /// Its counters.
         stats: Arc<PortStats>,
     },
-    /// Give a port's queues back. Sent after a snapshot without the port was published.
+    /// Give a port's queues back, to be closed by whoever asked. Sent after a snapshot without the port was published.
     Detach {
         /// The port.
         port: PortId,
@@ -262,8 +262,9 @@ impl PmdThread {
         match command {
             Command::Attach { port, id, queue, caps, stats } => egress.attach(port, id, queue, caps, stats),
             Command::Detach { port, reply } => {
-                // A reply nobody waits for any more is dropped here, with the queues.
-                let _ = reply.send(egress.detach(port, pool));
+                if let Err(unwanted) = reply.send(egress.detach(port, pool)) {
+                    close_all(unwanted.into_inner(), pool); // nobody waits for them any more
+                }
             }
             Command::DumpFlows { from, reply } => {
                 /// Slots per piece: some microseconds of copying.
@@ -290,12 +291,19 @@ impl PmdThread {
     fn close(&mut self) {
         for index in 0..self.pipeline.egress.ports.len() {
             if let Some(port) = PortId::from_index(index as u16) {
-                drop(self.pipeline.egress.detach(port, &mut self.pipeline.pool));
+                let queues = self.pipeline.egress.detach(port, &mut self.pipeline.pool);
+                close_all(queues, &mut self.pipeline.pool);
             }
         }
         let mailbox = &self.mailboxes[self.pipeline.egress.thread.index()];
         while let Some(outbound) = mailbox.pop() {
             self.pipeline.pool.free(outbound.frame);
         }
+    }
+}
+
+fn close_all(queues: Vec<Queue>, pool: &mut FramePool) {
+    for mut queue in queues {
+        queue.close(pool);
     }
 }

@@ -261,9 +261,10 @@ impl XskQueue {
         const TRIES: usize = 50;
         const PAUSE: Duration = Duration::from_millis(1);
         for _ in 0..TRIES {
-            let _ = self.kick();
+            let is_gone = self.kick().is_err();
             self.reap(pool);
-            if self.in_flight == 0 {
+            // What is still in the transmit ring of a device that is gone is taken back from there.
+            if self.in_flight == 0 || (is_gone && self.in_flight == self.tx.unread()) {
                 return;
             }
             sleep(PAUSE);
