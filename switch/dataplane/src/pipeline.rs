@@ -44,7 +44,7 @@ impl Pipeline {
     /// Receives one burst and takes it all the way out. Returns how many frames there were.
     pub fn poll(&mut self, from: Polled, snapshot: &Snapshot, now_ns: u64) -> usize {
         let Self { pool, egress, flows, counters, batch } = self;
-        let received = receive(batch, from, egress, pool);
+        let received = receive(batch, from, egress, pool, snapshot);
         if received == 0 {
             return 0;
         }
@@ -59,9 +59,17 @@ impl Pipeline {
 }
 
 /// Stage 0: port → batch.
-fn receive(batch: &mut Batch, from: Polled, egress: &mut Egress, pool: &mut FramePool) -> usize {
-    if egress.is_gone(from.port) {
-        return 0; // until the control side has detached it
+fn receive(
+    batch: &mut Batch,
+    from: Polled,
+    egress: &mut Egress,
+    pool: &mut FramePool,
+    snapshot: &Snapshot,
+) -> usize {
+    // A queue is attached a little before the snapshot that names its port comes: what arrives meanwhile waits in it.
+    // One that is gone stays until the control side has detached it.
+    if snapshot.port(from.port).is_none() || egress.is_gone(from.port) {
+        return 0;
     }
     let Some(Some(local)) = egress.ports.get_mut(from.port.index()) else { return 0 };
     let Some(queue) = local.queues.get_mut(from.queue) else { return 0 };
