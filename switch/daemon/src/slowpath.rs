@@ -105,7 +105,7 @@ fn network_of(key: &FlowKey, ingress: PortId, snapshot: &Snapshot) -> Option<Net
 
 /// The MTU that the packet was too big for: that of the port its destination is behind.
 fn egress_mtu(packet: &Packet<'_>, snapshot: &Snapshot) -> Option<u32> {
-    let port = match snapshot.routes.lookup(packet.key.dst) {
+    let port = match snapshot.routes.lookup(packet.key.dst()) {
         Some(Route::Endpoint { port, .. } | Route::Fabric { port, .. }) => port,
         Some(Route::Node) | None => snapshot.host?.0,
         Some(Route::Gateway { .. } | Route::Unresolved | Route::Unreachable) => return None,

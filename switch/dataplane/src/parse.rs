@@ -5,7 +5,7 @@ use weft_pmd::{Csum, FramePool, offload};
 use weft_wire::{
     checksum,
     eth::{Arp, Ethernet, VlanTag, ethertype},
-    ip::{Ipv4, Ipv6, Ipv6Fragment, mapped, proto},
+    ip::{Ipv4, Ipv6, Ipv6Fragment, proto},
     l4::{Icmp, Tcp},
 };
 use zerocopy::FromBytes;
@@ -71,7 +71,8 @@ fn find_checksum(packet: &[u8], key: &FlowKey, headers: &Headers) -> Csum {
 /// Parses one packet. Public for tests and fuzzing.
 pub fn parse_packet(packet: &[u8]) -> Result<(FlowKey, Headers), DropReason> {
     let (ethernet, _) = Ethernet::ref_from_prefix(packet).map_err(|_| DropReason::Truncated)?;
-    let mut key = FlowKey { dst_mac: ethernet.dst, src_mac: ethernet.src, ..FlowKey::default() };
+    let mut key = FlowKey::default();
+    (key.dst_mac, key.src_mac) = (ethernet.dst, ethernet.src);
     if ethernet.src.is_group() {
         return Err(DropReason::BadSource);
     }
@@ -101,8 +102,7 @@ fn parse_arp(bytes: &[u8], key: &mut FlowKey) -> Result<usize, DropReason> {
     if arp.protocol.get() != ethertype::IPV4 || (arp.hardware_len, arp.protocol_len) != (6, 4) {
         return Err(DropReason::Malformed);
     }
-    key.src = mapped(arp.sender_ip.into());
-    key.dst = mapped(arp.target_ip.into());
+    key.set_v4(arp.sender_ip, arp.target_ip);
     key.dst_port = arp.operation.get();
     Ok(size_of::<Arp>())
 }
@@ -122,8 +122,7 @@ fn parse_ipv4(bytes: &[u8], key: &mut FlowKey) -> Result<usize, DropReason> {
     if checksum::fold(checksum::sum(&bytes[..header_len], 0)) != 0xffff {
         return Err(DropReason::Malformed);
     }
-    key.src = mapped(ip.src.into());
-    key.dst = mapped(ip.dst.into());
+    key.set_v4(ip.src, ip.dst);
     key.protocol = ip.protocol;
     mark_fragment(key, ip.fragment_offset(), ip.fragment.get() & Ipv4::MF != 0)?;
     Ok(header_len)
@@ -141,8 +140,7 @@ fn parse_ipv6(bytes: &[u8], key: &mut FlowKey) -> Result<usize, DropReason> {
     }
     let end = size_of::<Ipv6>() + usize::from(ip.payload_len.get());
     let Some(bytes) = bytes.get(..end) else { return Err(DropReason::Truncated) };
-    key.src = ip.src;
-    key.dst = ip.dst;
+    key.set_v6(ip.src, ip.dst);
     let (mut next, mut at) = (ip.next_header, size_of::<Ipv6>());
     for _ in 0..MAX_EXTENSIONS {
         let (step, following) = match next {

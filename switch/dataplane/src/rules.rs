@@ -72,8 +72,8 @@ impl Match {
             && same(&self.src_mac, key.src_mac)
             && same(&self.dst_mac, key.dst_mac)
             && same(&self.ethertype, key.ethertype)
-            && self.src.is_none_or(|prefix| is_ip && prefix.contains(key.src))
-            && self.dst.is_none_or(|prefix| is_ip && prefix.contains(key.dst))
+            && self.src.is_none_or(|prefix| is_ip && prefix.contains(key.src()))
+            && self.dst.is_none_or(|prefix| is_ip && prefix.contains(key.dst()))
             && self.protocol.is_none_or(|protocol| is_ip && protocol == key.protocol)
             && self.ports_match(key, is_ip)
             && self.tcp_flags.is_none_or(|(mask, value)| {
@@ -188,17 +188,12 @@ impl RuleTable {
 impl SetField {
     /// The key of the packet once the field is set, for the decisions that follow.
     pub fn apply_to_key(self, key: &mut FlowKey) {
-        let (v4, v6) = (key.ethertype == ethertype::IPV4, key.ethertype == ethertype::IPV6);
         let ports = has_ports(key) && key.protocol != proto::SCTP;
         match self {
             Self::SrcMac(mac) => key.src_mac = mac,
             Self::DstMac(mac) => key.dst_mac = mac,
-            Self::SrcIp(ip) if (v4 && ip.is_ipv4()) || (v6 && ip.is_ipv6()) => {
-                key.src = weft_wire::ip::mapped(ip)
-            }
-            Self::DstIp(ip) if (v4 && ip.is_ipv4()) || (v6 && ip.is_ipv6()) => {
-                key.dst = weft_wire::ip::mapped(ip)
-            }
+            Self::SrcIp(ip) => key.set_src(ip),
+            Self::DstIp(ip) => key.set_dst(ip),
             Self::SrcPort(port) if ports => key.src_port = port,
             Self::DstPort(port) if ports => key.dst_port = port,
             _ => {}

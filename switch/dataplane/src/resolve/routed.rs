@@ -90,7 +90,7 @@ fn forward(
         }
         snapshot.host.ok_or(Verdict::Drop(DropReason::NoRoute))
     };
-    match snapshot.routes.lookup(key.dst) {
+    match snapshot.routes.lookup(key.dst()) {
         Some(Route::Endpoint { network: other, port, rewrite }) => match network {
             Some(network) if network != other => Err(Verdict::Drop(DropReason::Isolated)),
             _ => Ok((port, rewrite)),

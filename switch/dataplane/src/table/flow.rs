@@ -181,8 +181,10 @@ mod tests {
     use crate::{program::Verdict, reason::DropReason};
 
     fn flow(port: u16, used_ns: u64) -> FlowEntry {
+        let mut key = FlowKey::default();
+        key.src_port = port;
         FlowEntry {
-            key: FlowKey { src_port: port, ..FlowKey::default() },
+            key,
             program: Program::end(Verdict::Drop(DropReason::Rule)),
             generation: 1,
             used_ns,
