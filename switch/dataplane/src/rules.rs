@@ -1,5 +1,7 @@
 //! Operators' flow rules: match → steps, by priority, ahead of all else.
 
+mod tree;
+
 use std::sync::Arc;
 
 use weft_wire::{Mac, NetworkId, PortId, VlanId, ethertype, ip::proto};
@@ -49,6 +51,11 @@ impl Prefix {
         Self { bits: u128::from_be_bytes(address) & mask, mask }
     }
 
+    /// First and last address.
+    fn range(&self) -> (u128, u128) {
+        (self.bits, self.bits | !self.mask)
+    }
+
     fn contains(&self, address: [u8; 16]) -> bool {
         u128::from_be_bytes(address) & self.mask == self.bits
     }
@@ -85,7 +92,10 @@ impl Match {
         if self.src_port.is_none() && self.dst_port.is_none() {
             return true;
         }
-        is_ip && has_ports(key) && within(self.src_port, key.src_port) && within(self.dst_port, key.dst_port)
+        is_ip
+            && has_ports(key)
+            && within(self.src_port, key.src_port())
+            && within(self.dst_port, key.dst_port())
     }
 }
 
@@ -149,7 +159,37 @@ pub struct Rule {
 #[derive(Debug, Default)]
 pub struct RuleTable {
     rules: Vec<Rule>,
+    tree: tree::Tree,
     tcp_flags: bool,
+    /// By [`PortId::index`], as far as rules name ports.
+    cross_connects: Vec<Option<CrossConnect>>,
+}
+
+/// A port whose frames all leave by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrossConnect {
+    /// The rule.
+    pub rule: u16,
+    /// The other port.
+    pub to: PortId,
+}
+
+fn cross_connects(rules: &[Rule]) -> Vec<Option<CrossConnect>> {
+    let named = |rule: &Rule| rule.matching.port.map_or(0, |port| port.index() + 1);
+    let ports = rules.iter().map(named).max().unwrap_or(0);
+    let connect = |port: usize| {
+        let port = PortId::from_index(port as u16)?;
+        let is_first = |(_, rule): &(usize, &Rule)| rule.matching.port.is_none_or(|named| named == port);
+        let (index, rule) = rules.iter().enumerate().find(is_first)?;
+        let only_port = Match { port: rule.matching.port, ..Match::default() };
+        match rule.end {
+            Some(Verdict::Forward(to)) if rule.steps.is_empty() && rule.matching == only_port => {
+                Some(CrossConnect { rule: index as u16, to })
+            }
+            _ => None,
+        }
+    };
+    (0..ports).map(connect).collect()
 }
 
 impl RuleTable {
@@ -157,13 +197,22 @@ impl RuleTable {
     pub fn new(mut rules: Vec<Rule>) -> Self {
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
         let tcp_flags = rules.iter().any(|rule| rule.matching.tcp_flags.is_some());
-        Self { rules, tcp_flags }
+        let cross_connects = cross_connects(&rules);
+        let tree = tree::Tree::new(&rules.iter().map(|rule| &rule.matching).collect::<Vec<_>>());
+        Self { rules, tree, tcp_flags, cross_connects }
     }
 
     /// Whether any rule looks at TCP flags: then flow keys must carry them.
     #[inline]
     pub fn wants_tcp_flags(&self) -> bool {
         self.tcp_flags
+    }
+
+    /// Where every frame of a port goes whatever is in it, and the rule that says so: the first rule that looks at the
+    /// port at all looks at nothing else, and only sends.
+    #[inline]
+    pub fn cross_connect(&self, from: PortId) -> Option<CrossConnect> {
+        *self.cross_connects.get(from.index())?
     }
 
     /// The rule that [`crate::program::Action::Rule`] names.
@@ -179,9 +228,9 @@ impl RuleTable {
         key: &FlowKey,
         network: Option<NetworkId>,
     ) -> Option<(usize, &Rule)> {
-        (from..self.rules.len())
-            .map(|i| (i, &self.rules[i]))
-            .find(|(_, rule)| rule.matching.matches(key, network))
+        let matches = |index: usize| self.rules[index].matching.matches(key, network);
+        let index = self.tree.first(from, key, network, matches)?;
+        Some((index, &self.rules[index]))
     }
 }
 
@@ -194,8 +243,8 @@ impl SetField {
             Self::DstMac(mac) => key.dst_mac = mac,
             Self::SrcIp(ip) => key.set_src(ip),
             Self::DstIp(ip) => key.set_dst(ip),
-            Self::SrcPort(port) if ports => key.src_port = port,
-            Self::DstPort(port) if ports => key.dst_port = port,
+            Self::SrcPort(port) if ports => key.set_src_port(port),
+            Self::DstPort(port) if ports => key.set_dst_port(port),
             _ => {}
         }
     }
