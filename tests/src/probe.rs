@@ -53,6 +53,22 @@ fn any(family: IpAddr) -> SocketAddr {
     SocketAddr::new(any, 0)
 }
 
+/// The client that comes; panics when none does, rather than waiting for ever.
+fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    listener.set_nonblocking(true).expect("a socket");
+    let end = Instant::now() + 2 * PATIENCE;
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(false).expect("a socket");
+                return (stream, peer);
+            }
+            Err(error) => assert!(Instant::now() < end, "no client: {error}"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Sends `len` random bytes over TCP and back; panics unless both ends got what was sent. The server sees the client's
 /// own address, which is returned.
 #[track_caller]
@@ -62,7 +78,8 @@ pub fn tcp_round_trip(client: &Netns, server: &Netns, to: IpAddr, len: usize) ->
     let sent = noise(len, len as u64 + 77);
     thread::scope(|scope| {
         let serving = scope.spawn(move || {
-            let (mut stream, peer) = listener.accept().expect("accept");
+            // As long as the client tries, and a little more.
+            let (mut stream, peer) = accept(&listener);
             stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
             let mut received = Vec::new();
             stream.read_to_end(&mut received).expect("the server reads to the end");
