@@ -16,6 +16,7 @@ fn packet() -> Vec<u8> {
         dst: [10, 0, 0, 2].into(),
         limit: None,
         queues: 1,
+        in_order: false,
     };
     let mut pool = FramePool::new(Memory::heap(128, 1).expect("memory"));
     let mut queue = gen_udp::open(&spec).expect("a generator").queues.remove(0);
@@ -40,13 +41,13 @@ fn stages(c: &mut Criterion) {
         ("l3", Case::L3, 1),
         ("l3-100k", Case::L3, 100_000),
     ] {
-        let (mut thread, _publisher, _) =
-            thread(&Setup { case, flows, ipv6: false, seconds: 0.0 }).expect("a thread");
+        let mut bench =
+            thread(&Setup { case, flows, rules: 0, ipv6: false, seconds: 0.0 }).expect("a thread");
         let mut now = 0;
         group.bench_function(name, |b| {
             b.iter(|| {
                 now += 1_000;
-                thread.turn(now)
+                bench.thread.turn(now)
             });
         });
     }

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
+use crate::ruleset;
 use crossbeam::channel;
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -12,7 +13,7 @@ use weft_dataplane::{
     publish::Publisher,
     rules::{Match, Rule, RuleTable},
     snapshot::{Endpoint, Fdb, Mode, NetworkView, PortView, Rewrite, Role, Snapshot, Station},
-    stats::{PortStats, RuleStats, ThreadCounters},
+    stats::{Counter, PortStats, RuleStats, Stage, ThreadCounters},
     table::routes::{Route, Routes},
     thread::{Command, Parts, PmdThread},
 };
@@ -32,6 +33,16 @@ pub enum Case {
     L2,
     /// A routed network, pod to pod.
     L3,
+    /// The same behind operators' rules of many mask shapes, of which none matches.
+    Rules,
+    /// The same, every packet a new flow.
+    Miss,
+}
+
+impl Case {
+    fn is_routed(self) -> bool {
+        matches!(self, Self::L3 | Self::Rules | Self::Miss)
+    }
 }
 
 /// What is measured.
@@ -41,6 +52,8 @@ pub struct Setup {
     pub case: Case,
     /// Distinct flows, in random order.
     pub flows: u32,
+    /// Operators' rules, in the cases that have some.
+    pub rules: usize,
     /// IPv6 rather than IPv4.
     pub ipv6: bool,
     /// For so long.
@@ -56,6 +69,8 @@ pub struct Outcome {
     pub cycles_per_packet: f64,
     /// Of these, what generator and sink cost alone.
     pub source_and_sink_cycles: f64,
+    /// Cycles per packet of each stage, by its word.
+    pub stages: Vec<(&'static str, f64)>,
     /// Share of lookups that the flow table answered, percent.
     pub hit_percent: f64,
 }
@@ -74,14 +89,25 @@ fn spec(setup: &Setup) -> gen_udp::Spec {
     } else {
         ([10, 1, 0, 0].into(), [10, 2, 0, 1].into())
     };
-    let dst_mac = if setup.case == Case::L3 { GATEWAY } else { DST };
-    gen_udp::Spec { flows: setup.flows, size: 64, src_mac: SRC, dst_mac, src, dst, limit: None, queues: 1 }
+    let dst_mac = if setup.case.is_routed() { GATEWAY } else { DST };
+    let in_order = setup.case == Case::Miss;
+    gen_udp::Spec {
+        flows: setup.flows,
+        size: 64,
+        src_mac: SRC,
+        dst_mac,
+        src,
+        dst,
+        limit: None,
+        queues: 1,
+        in_order,
+    }
 }
 
 /// Every flow's source is an address of the one pod behind the generator.
 fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 2]) -> Snapshot {
     let spec = spec(setup);
-    let mode = if setup.case == Case::L3 { Mode::Routed } else { Mode::Bridged };
+    let mode = if setup.case.is_routed() { Mode::Routed } else { Mode::Bridged };
     let mut sources: Vec<IpAddr> =
         (0..setup.flows.div_ceil(50_000)).map(|i| spec.flow(i * 50_000).src).collect();
     sources.dedup();
@@ -128,20 +154,20 @@ fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 2]) -> Snapshot {
         networks: vec![Arc::new(network)],
         endpoints: Arc::new(if mode == Mode::Routed { pods } else { HashMap::new() }),
         routes: Arc::new(routes),
-        rewrites: Arc::new(vec![Rewrite { dst: DST, src: GATEWAY }]),
+        rewrites: Arc::new(vec![Rewrite::new(DST, GATEWAY, CAPS.mtu)]),
         fdb: Arc::new(stations),
-        rules: Arc::new(RuleTable::new(if setup.case == Case::Xconnect {
-            vec![xconnect]
-        } else {
-            Vec::new()
+        rules: Arc::new(RuleTable::new(match setup.case {
+            Case::Xconnect => vec![xconnect],
+            Case::L2 | Case::L3 => Vec::new(),
+            Case::Rules | Case::Miss => ruleset::rules(setup.rules),
         })),
         host: None,
-        flow_idle_ns: u64::MAX,
+        flow_idle_ms: IDLE_MS,
     }
 }
 
-/// A PMD thread with the case's ports and configuration, ready to turn. The publisher must outlive it.
-pub fn thread(setup: &Setup) -> std::io::Result<(PmdThread, Publisher<Snapshot>, Arc<ThreadCounters>)> {
+/// A PMD thread with the case's ports and configuration, ready to turn.
+pub fn thread(setup: &Setup) -> std::io::Result<Bench> {
     let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
     let memory = Memory::new(16).map_err(|error| other(&error))?;
     let stats = [(); 2].map(|()| Arc::new(PortStats::new(1, 1)));
@@ -165,23 +191,75 @@ pub fn thread(setup: &Setup) -> std::io::Result<(PmdThread, Publisher<Snapshot>,
         counters: counters.clone(),
         flows: (setup.flows as usize * 2).max(1024),
         secret: HashSecret::new([0x5eed, 0xfeed, 0xbeef, 0xcafe]),
-    });
-    Ok((thread, publisher, counters))
+    })?;
+    Ok(Bench { thread, counters, commands, stats, _publisher: publisher })
+}
+
+/// Longer than any run.
+const IDLE_MS: u32 = 1 << 24;
+
+/// A thread under test.
+#[derive(Debug)]
+pub struct Bench {
+    /// The thread.
+    pub thread: PmdThread,
+    /// What it counts.
+    pub counters: Arc<ThreadCounters>,
+    commands: channel::Sender<Command>,
+    stats: [Arc<PortStats>; 2],
+    _publisher: Publisher<Snapshot>,
+}
+
+impl Bench {
+    /// Lets time pass, without packets, until no flow is left; how much.
+    fn forget_flows(&mut self, mut now_ns: u64) -> u64 {
+        const STEP_NS: u64 = 100_000_000;
+        let (reply, queues) = channel::bounded(1);
+        let began = now_ns;
+        // A command fails when the thread is gone, which this one, being no thread at all, never is.
+        let _ = self.commands.send(Command::Detach { port: PORTS[0], reply });
+        now_ns += u64::from(IDLE_MS) * 1_000_000;
+        while self.counters.flows.get() > 0 {
+            now_ns += STEP_NS;
+            self.thread.turn(now_ns);
+        }
+        for queue in queues.try_recv().into_iter().flatten() {
+            let stats = self.stats[0].clone();
+            let _ = self.commands.send(Command::Attach {
+                port: PORTS[0],
+                id: QueueId(0),
+                queue,
+                caps: CAPS,
+                stats,
+            });
+        }
+        now_ns - began
+    }
 }
 
 /// Runs a case on this core.
 pub fn run(setup: &Setup) -> std::io::Result<Outcome> {
-    let (mut thread, _publisher, counters) = thread(setup)?;
-    let start = Instant::now();
-    let clock = || start.elapsed().as_nanos() as u64;
-    // Every flow is in the table before counting begins.
-    while counters.packets.get() < u64::from(setup.flows) * 8 + 100_000 {
-        thread.turn(clock());
+    let mut bench = thread(setup)?;
+    let (start, mut ahead_ns) = (Instant::now(), 0);
+    // Every flow is in the table before counting begins. Unless new ones are what is measured: then all are forgotten
+    // again, so that what is measured is neither the kernel's memory nor the table's growth, and it ends with the last.
+    let (warm_up, end) = match setup.case {
+        Case::Miss => (u64::from(setup.flows), 2 * u64::from(setup.flows)),
+        _ => (u64::from(setup.flows) * 8 + 100_000, u64::MAX),
+    };
+    while bench.counters.packets.get() < warm_up {
+        bench.thread.turn(start.elapsed().as_nanos() as u64);
     }
+    if setup.case == Case::Miss {
+        ahead_ns = bench.forget_flows(start.elapsed().as_nanos() as u64);
+    }
+    let Bench { thread, counters, .. } = &mut bench;
+    let clock = || ahead_ns + start.elapsed().as_nanos() as u64;
     let (packets, hits, misses) =
         (counters.packets.get(), counters.flow_hits.get(), counters.flow_misses.get());
+    let before = stage_counts(counters);
     let (began, cycles) = (Instant::now(), sys::cycles());
-    while began.elapsed().as_secs_f64() < setup.seconds {
+    while began.elapsed().as_secs_f64() < setup.seconds && counters.packets.get() < end {
         for _ in 0..64 {
             thread.turn(clock());
         }
@@ -195,8 +273,19 @@ pub fn run(setup: &Setup) -> std::io::Result<Outcome> {
         mpps: packets / elapsed / 1e6,
         cycles_per_packet: cycles as f64 / packets,
         source_and_sink_cycles: source_and_sink(setup)?,
-        hit_percent: 100.0 * hits / (hits + misses),
+        stages: stages(counters, &before),
+        hit_percent: 100.0 * hits / (hits + misses).max(1.0),
     })
+}
+
+fn stage_counts(counters: &ThreadCounters) -> (Vec<u64>, u64) {
+    (counters.stages.cycles.iter().map(Counter::get).collect(), counters.stages.packets.get())
+}
+
+fn stages(counters: &ThreadCounters, before: &(Vec<u64>, u64)) -> Vec<(&'static str, f64)> {
+    let (cycles, packets) = stage_counts(counters);
+    let per_packet = |i: usize| (cycles[i] - before.0[i]) as f64 / (packets - before.1).max(1) as f64;
+    Stage::ALL.iter().map(|stage| (stage.word(), per_packet(*stage as usize))).collect()
 }
 
 /// Cycles per packet of making and taking packets, with nothing in between.

@@ -12,3 +12,4 @@
 pub mod blast;
 pub mod core;
 pub mod generator;
+pub mod ruleset;

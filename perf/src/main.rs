@@ -30,6 +30,9 @@ enum Verb {
         /// Distinct flows, in random order.
         #[arg(long, default_value_t = 1)]
         flows: u32,
+        /// Operators' rules (cases rules and miss).
+        #[arg(long, default_value_t = 1000)]
+        rules: usize,
         /// IPv6 rather than IPv4.
         #[arg(long)]
         ipv6: bool,
@@ -89,19 +92,22 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
     match verb {
-        Verb::Core { case, flows, ipv6, seconds, cpu, json } => {
+        Verb::Core { case, flows, rules, ipv6, seconds, cpu, json } => {
             if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
                 return Err(format!("this process may not run on core {cpu}").into());
             }
-            let outcome = core::run(&Setup { case, flows: flows.max(1), ipv6, seconds })?;
+            let outcome = core::run(&Setup { case, flows: flows.max(1), rules, ipv6, seconds })?;
             if json {
                 println!("{}", serde_json::to_string(&outcome)?);
             } else {
+                let stages: Vec<String> =
+                    outcome.stages.iter().map(|(stage, cycles)| format!("{stage} {cycles:.0}")).collect();
                 println!(
-                    "{case:?} {flows} flows: {:.1} Mpps, {:.0} cycles/packet (source and sink {:.0}), {:.1} % hits",
+                    "{case:?} {flows} flows: {:.1} Mpps, {:.0} cycles/packet (source and sink {:.0}; {}), {:.1} % hits",
                     outcome.mpps,
                     outcome.cycles_per_packet,
                     outcome.source_and_sink_cycles,
+                    stages.join(", "),
                     outcome.hit_percent
                 );
             }
@@ -126,6 +132,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
                 dst: traffic.dst.into(),
                 limit: None,
                 queues: 1,
+                in_order: false,
             };
             let rate = generator::run(&traffic.device, &spec, Duration::from_secs(traffic.seconds))?;
             println!("sent {:.3} Mpps", rate / 1e6);

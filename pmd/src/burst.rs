@@ -35,6 +35,7 @@ impl Burst {
         self.frames.remaining_capacity()
     }
 
+    #[inline]
     /// Appends a frame, or gives it back when the burst is full.
     pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
         self.frames.try_push(frame).map_err(|full| full.element())

@@ -4,7 +4,7 @@ use std::{mem::forget, sync::Arc};
 
 use crate::{
     memory::{HEADROOM, LARGE_CHUNK, Memory, SMALL_CHUNK},
-    offload::Offload,
+    offload::{Csum, Offload},
 };
 
 /// The two sizes of chunk.
@@ -43,10 +43,12 @@ impl ChunkClass {
 pub struct Frame {
     chunk: u32,
     len: u32,
-    offset: u16,
-    /// What is left to do to the packet before it is complete on the wire.
-    pub offload: Offload,
+    /// The packet's offset, 16 bits, and offload intent packed behind it: two whole words are what a processor moves
+    /// without waiting for the pieces they were written in.
+    rest: u64,
 }
+
+const _: () = assert!(size_of::<Frame>() == 16);
 
 impl Frame {
     /// Packet length, bytes.
@@ -57,16 +59,51 @@ impl Frame {
 
     /// Room in front of the packet, bytes.
     pub fn headroom(&self) -> usize {
-        self.offset as usize
+        self.rest as u16 as usize
     }
 
+    fn set_headroom(&mut self, offset: usize) {
+        self.rest = self.rest & !0xffff | offset as u64;
+    }
+
+    /// What is left to do to the packet before it is complete on the wire.
+    #[inline]
+    pub fn offload(&self) -> Offload {
+        Offload::unpack(self.rest)
+    }
+
+    /// Sets [`Frame::offload`].
+    #[inline]
+    pub fn set_offload(&mut self, offload: Offload) {
+        self.rest = self.rest & 0xffff | offload.pack();
+    }
+
+    /// After `n` bytes were put in front of the packet (negative: taken away).
+    pub fn shift_offload(&mut self, n: i32) {
+        let mut offload = self.offload();
+        offload.shift(n);
+        self.set_offload(offload);
+    }
+
+    /// Sets the checksum's part of [`Frame::offload`].
+    pub fn set_csum(&mut self, csum: Csum) {
+        self.set_offload(Offload { csum, ..self.offload() });
+    }
+
+    /// Nothing is left to do to the packet.
+    #[inline]
+    pub fn is_complete(&self) -> bool {
+        self.rest >> 16 == 0
+    }
+
+    #[inline]
     pub(crate) fn from_raw(chunk: u32, offset: u16, len: u32) -> Self {
-        Self { chunk, len, offset, offload: Offload::default() }
+        Self { chunk, len, rest: offset.into() }
     }
 
     /// Gives the token up: the chunk's number, its packet's offset and length. Whoever takes them owns the chunk.
     pub(crate) fn into_raw(self) -> (u32, u16, u32) {
-        let raw = (self.chunk, self.offset, self.len);
+        let raw = (self.chunk, self.rest as u16, self.len);
         forget(self);
         raw
     }
@@ -136,7 +173,7 @@ impl FramePool {
     pub fn duplicate(&mut self, frame: &Frame) -> Option<Frame> {
         let mut copy = self.alloc(ChunkClass::for_len(frame.len())?)?;
         copy.len = frame.len;
-        copy.offload = frame.offload;
+        copy.set_offload(frame.offload());
         self.memory.copy(frame, &mut copy);
         Some(copy)
     }
@@ -172,7 +209,7 @@ impl FramePool {
 
     /// Sets the packet's length; false, and nothing changed, when the chunk has no room for it.
     pub fn set_len(&self, frame: &mut Frame, len: usize) -> bool {
-        let fits = frame.offset as usize + len <= self.memory.chunk_size(frame.chunk);
+        let fits = frame.headroom() + len <= self.memory.chunk_size(frame.chunk);
         if fits {
             frame.len = len as u32;
         }
@@ -181,9 +218,9 @@ impl FramePool {
 
     /// Grows the packet by `n` bytes at the front; false, and nothing changed, when there is no headroom.
     pub fn push_front(&self, frame: &mut Frame, n: usize) -> bool {
-        let fits = n <= frame.offset as usize;
+        let fits = n <= frame.headroom();
         if fits {
-            frame.offset -= n as u16;
+            frame.set_headroom(frame.headroom() - n);
             frame.len += n as u32;
         }
         fits
@@ -191,9 +228,9 @@ impl FramePool {
 
     /// Cuts `n` bytes off the packet's front; false, and nothing changed, when it is shorter.
     pub fn pull_front(&self, frame: &mut Frame, n: usize) -> bool {
-        let fits = n <= frame.len as usize && frame.offset as usize + n <= u16::MAX as usize;
+        let fits = n <= frame.len as usize && frame.headroom() + n <= u16::MAX as usize;
         if fits {
-            frame.offset += n as u16;
+            frame.set_headroom(frame.headroom() + n);
             frame.len -= n as u32;
         }
         fits

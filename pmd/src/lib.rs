@@ -17,7 +17,8 @@
 //!
 //! # What is here
 //! [`memory`] (region, chunk classes) · [`frame`] (token, pool) · [`burst`] · [`offload`] (checksum and segmentation
-//! intent, and what to do where a port lacks them) · [`port`] (the kinds) · [`netns`] · [`sys`] (one syscall each).
+//! intent, and what to do where a port lacks them) · [`port`] (the kinds) · [`netns`] ·
+//! [`Pages`] (large tables) · [`simd`] · [`sys`] (one syscall each).
 //!
 //! What this crate deliberately is not: it does not know what a flow, a network or an endpoint is.
 //!
@@ -31,8 +32,10 @@ pub mod frame;
 pub mod memory;
 pub mod netns;
 pub mod offload;
+mod pages;
 pub mod port;
 mod ring;
+pub mod simd;
 pub mod sys;
 
 pub use burst::{BURST, Burst};
@@ -40,4 +43,5 @@ pub use frame::{ChunkClass, Frame, FramePool};
 pub use memory::{HEADROOM, Memory, MemoryError};
 pub use netns::Netns;
 pub use offload::{Csum, Gso, GsoKind, Offload};
+pub use pages::Pages;
 pub use port::{Caps, PortError, PortInfo, PortQueue, Queue, Sent};

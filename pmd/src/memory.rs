@@ -127,6 +127,7 @@ impl Memory {
         (self.map.as_ptr(), self.small as usize * SMALL_CHUNK)
     }
 
+    #[inline]
     pub(crate) fn class_of(&self, chunk: u32) -> ChunkClass {
         if chunk < self.small { ChunkClass::Small } else { ChunkClass::Large }
     }
@@ -158,19 +159,31 @@ impl Memory {
     }
 
     /// Where the packet lies; panics where its length or offset leave the chunk, which no safe code can bring about.
+    #[inline]
     fn place(&self, frame: &Frame) -> *mut u8 {
-        let (offset, len) = (frame.headroom(), frame.len());
-        assert!(frame.chunk() < self.small + self.large, "chunk {} is not of this memory", frame.chunk());
-        assert!(offset + len <= self.chunk_size(frame.chunk()), "packet leaves its chunk");
-        self.map.as_ptr().wrapping_add(self.chunk_offset(frame.chunk()) + offset)
+        let chunk = frame.chunk();
+        if chunk < self.small && frame.headroom() + frame.len() <= SMALL_CHUNK {
+            return self.map.as_ptr().wrapping_add(chunk as usize * SMALL_CHUNK + frame.headroom());
+        }
+        self.place_large(frame)
     }
 
+    #[cold]
+    #[inline(never)]
+    fn place_large(&self, frame: &Frame) -> *mut u8 {
+        assert!(frame.chunk() < self.small + self.large, "chunk {} is not of this memory", frame.chunk());
+        assert!(frame.headroom() + frame.len() <= self.chunk_size(frame.chunk()), "packet leaves its chunk");
+        self.map.as_ptr().wrapping_add(self.chunk_offset(frame.chunk()) + frame.headroom())
+    }
+
+    #[inline]
     pub(crate) fn bytes<'a>(&'a self, frame: &'a Frame) -> &'a [u8] {
         // SAFETY: `place` checked that the range lies inside the mapping, the token is the only way to the chunk, and
         // the mapping lives as long as `self`.
         unsafe { std::slice::from_raw_parts(self.place(frame), frame.len()) }
     }
 
+    #[inline]
     pub(crate) fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
         // SAFETY: as in `bytes`, and `&mut Frame` makes the access exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.place(frame), frame.len()) }

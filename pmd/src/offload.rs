@@ -28,6 +28,40 @@ pub struct Offload {
 }
 
 impl Offload {
+    /// In 48 bits behind 16 that are left zero, and nothing but zeros where nothing is left to do. From bit 16 up: the
+    /// checksum's state (2), kind of super-frame (2), ECN (1); from bit 24 where the checksum is (8), from bit 32 where
+    /// summing starts (16), from bit 48 the segments' size (16).
+    #[inline]
+    pub(crate) fn pack(self) -> u64 {
+        let csum = match self.csum {
+            Csum::Complete => 0,
+            Csum::Unknown => 1 << 16,
+            Csum::Partial { start, offset } => 2 << 16 | u64::from(offset) << 24 | u64::from(start) << 32,
+        };
+        let gso = self.gso.map_or(0, |gso| {
+            (gso.kind as u64 + 1) << 18 | u64::from(gso.ecn) << 20 | u64::from(gso.size) << 48
+        });
+        csum | gso
+    }
+
+    /// The opposite of [`Offload::pack`].
+    #[inline]
+    pub(crate) fn unpack(bits: u64) -> Self {
+        let csum = match bits >> 16 & 3 {
+            0 => Csum::Complete,
+            1 => Csum::Unknown,
+            _ => Csum::Partial { start: (bits >> 32) as u16, offset: (bits >> 24) as u8 },
+        };
+        let kind = match bits >> 18 & 3 {
+            0 => None,
+            1 => Some(GsoKind::Tcp4),
+            2 => Some(GsoKind::Tcp6),
+            _ => Some(GsoKind::Udp),
+        };
+        let gso = kind.map(|kind| Gso { kind, ecn: bits >> 20 & 1 == 1, size: (bits >> 48) as u16 });
+        Self { csum, gso }
+    }
+
     /// Nothing is left to do.
     pub fn is_complete(&self) -> bool {
         self.csum == Csum::Complete && self.gso.is_none()
@@ -53,8 +87,8 @@ pub enum Csum {
     Partial {
         /// Where summing starts, bytes from the packet's start.
         start: u16,
-        /// Where the field is, bytes from `start`.
-        offset: u16,
+        /// Where the field is, bytes from `start`; no protocol has it further on than fits here.
+        offset: u8,
     },
 }
 
@@ -96,12 +130,13 @@ pub enum Unfit {
 pub fn passes(frame: &Frame, caps: &Caps) -> bool {
     // The MTU limits L3; a tagged frame this close to it is measured exactly in `cut`.
     const ETHERNET: usize = 14;
-    let is_done = match frame.offload.csum {
-        Csum::Complete => true,
-        Csum::Partial { .. } => caps.csum,
-        Csum::Unknown => false,
-    };
-    is_done && frame.offload.gso.is_none() && frame.len() <= caps.mtu as usize + ETHERNET
+    let is_short = frame.len() <= caps.mtu as usize + ETHERNET;
+    is_short & frame.is_complete() || is_short && passes_partial(frame, caps)
+}
+
+fn passes_partial(frame: &Frame, caps: &Caps) -> bool {
+    let Offload { csum, gso } = frame.offload();
+    caps.csum && matches!(csum, Csum::Partial { .. }) && gso.is_none()
 }
 
 /// Makes a frame fit a port: appends what is to be sent instead of it to `out`, all of it or nothing.
@@ -116,10 +151,10 @@ pub fn fit(pool: &mut FramePool, frame: Frame, caps: &Caps, out: &mut Vec<Frame>
 
 #[cold]
 fn cut(pool: &mut FramePool, mut frame: Frame, caps: &Caps, out: &mut Vec<Frame>) -> Result<(), Unfit> {
-    if frame.offload.csum == Csum::Unknown {
-        frame.offload.csum = Csum::Complete; // nobody found its headers: it has no checksum that we know of
+    if frame.offload().csum == Csum::Unknown {
+        frame.set_csum(Csum::Complete); // nobody found its headers: it has no checksum that we know of
     }
-    let found = match headers::find(pool.bytes(&frame), &frame.offload) {
+    let found = match headers::find(pool.bytes(&frame), &frame.offload()) {
         Ok(found) => found,
         Err(unfit) => {
             pool.free(frame);
@@ -127,7 +162,7 @@ fn cut(pool: &mut FramePool, mut frame: Frame, caps: &Caps, out: &mut Vec<Frame>
         }
     };
     let (mtu, fits) = (caps.mtu as usize, found.wire_len <= caps.mtu as usize);
-    let whole = match frame.offload.gso {
+    let whole = match frame.offload().gso {
         Some(_) => fits && caps.gso,
         None => fits && (caps.csum || complete_checksum(pool, &mut frame)),
     };
@@ -136,7 +171,7 @@ fn cut(pool: &mut FramePool, mut frame: Frame, caps: &Caps, out: &mut Vec<Frame>
         return Ok(());
     }
     let begin = out.len();
-    let gso = frame.offload.gso;
+    let gso = frame.offload().gso;
     let outcome = match gso {
         Some(gso) if fits => segment::segment(pool, &frame, gso, &found, out),
         None if found.may_fragment && !fits && complete_checksum(pool, &mut frame) => {

@@ -16,6 +16,9 @@ use std::{
 /// Bytes of a page on the architectures weft runs on.
 pub const PAGE: usize = 4096;
 
+/// Bytes of a huge page.
+pub const HUGE_PAGE: usize = 2 << 20;
+
 /// Turns a libc return value into a result.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -32,7 +35,6 @@ pub struct Mapping {
 impl Mapping {
     /// A fresh memfd of `len` bytes, all mapped; `huge` asks for 2 MiB pages (rounded up) and fails when there are none.
     pub fn memfd(len: usize, huge: bool) -> io::Result<Self> {
-        const HUGE_PAGE: usize = 2 << 20;
         let name: &CStr = c"weft-frames";
         let (flags, len) = if huge {
             (libc::MFD_CLOEXEC | libc::MFD_HUGETLB, len.next_multiple_of(HUGE_PAGE))
@@ -77,7 +79,36 @@ pub(crate) fn map(fd: RawFd, len: usize, offset: i64, flags: libc::c_int) -> io:
     NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned null"))
 }
 
-/// Unmaps what [`map`] gave.
+/// Private zeroed memory, given page by page as it is first touched; `huge` asks for huge ones where that is possible.
+pub(crate) fn reserve(len: usize, huge: bool) -> io::Result<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh mapping at an address of the kernel's choosing touches no memory that anyone has.
+    let base = unsafe { libc::mmap(null_mut(), len, protection, flags, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    if huge {
+        // SAFETY: the range is the mapping just made. A kernel without huge pages says no, and small ones do, too.
+        unsafe { libc::madvise(base, len, libc::MADV_HUGEPAGE) };
+    }
+    NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned null"))
+}
+
+/// Fetches the cache line where `value` begins, without waiting for it.
+#[inline]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, on an address that is valid.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// Unmaps what [`map`] or [`reserve`] gave.
 pub(crate) fn unmap(base: NonNull<u8>, len: usize) {
     // SAFETY: the caller owns this mapping and lets go of it here.
     unsafe { libc::munmap(base.as_ptr().cast(), len) };

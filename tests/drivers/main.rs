@@ -33,8 +33,8 @@ fn echo(opened: &mut Opened, pool: &mut FramePool, time: Duration) -> Vec<Csum> 
         for queue in &mut opened.queues {
             queue.rx(pool, &mut burst).expect("the device is there");
             for frame in burst.as_mut_slice() {
-                seen.push(frame.offload.csum);
-                frame.offload.csum = Csum::Complete;
+                seen.push(frame.offload().csum);
+                frame.set_csum(Csum::Complete);
                 let bytes = pool.bytes_mut(frame);
                 let (to, from) = bytes[..12].split_at_mut(6);
                 to.swap_with_slice(from);

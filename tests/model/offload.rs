@@ -16,10 +16,10 @@ fn fit(packet: &[u8], intent: Offload, caps: Caps) -> Result<Vec<(Vec<u8>, Offlo
     let memory = Memory::heap(256, 4).expect("memory");
     let mut pool = FramePool::new(memory.clone());
     let mut frame = pool.alloc_copy(packet).expect("memory");
-    frame.offload = intent;
+    frame.set_offload(intent);
     let mut pieces = Vec::new();
     let outcome = offload::fit(&mut pool, frame, &caps, &mut pieces);
-    let taken = pieces.iter().map(|piece| (pool.bytes(piece).to_vec(), piece.offload)).collect();
+    let taken = pieces.iter().map(|piece| (pool.bytes(piece).to_vec(), piece.offload())).collect();
     pieces.into_iter().for_each(|piece| pool.free(piece));
     drop(pool);
     assert_eq!(memory.available(), memory.total(), "no chunk is lost");
@@ -62,7 +62,7 @@ proptest! {
             (false, true) => GsoKind::Tcp4,
             (false, false) => GsoKind::Tcp6,
         };
-        let csum = Csum::Partial { start: l4 as u16, offset: place as u16 };
+        let csum = Csum::Partial { start: l4 as u16, offset: place as u8 };
         let intent = Offload { csum, gso: Some(Gso { kind, ecn: false, size }) };
         let whole = fit(&packet, intent, Caps { mtu: 1500, csum: true, gso: true }).expect("it takes super-frames");
         prop_assert_eq!(whole, vec![(packet.clone(), intent)]);
@@ -119,7 +119,7 @@ proptest! {
         let mut partial = right.clone();
         make_partial(&mut partial, 14, l4, place);
         let found = offload::detect_partial(&partial, 14, l4, protocol);
-        prop_assert_eq!(found, Some(Csum::Partial { start: l4 as u16, offset: place as u16 }));
+        prop_assert_eq!(found, Some(Csum::Partial { start: l4 as u16, offset: place as u8 }));
         let intent = Offload { csum: found.unwrap_or_default(), gso: None };
         let done = fit(&partial, intent, Caps { mtu: 1500, csum: false, gso: false }).expect("it fits");
         prop_assert_eq!(&done[0].0, &right);
@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn no_intent_however_wrong_breaks_anything(packet in prop::collection::vec(any::<u8>(), 14..200), start in any::<u16>(), offset in any::<u16>(), size in any::<u16>(), kind in 0..4_usize, mtu in 68_u32..300) {
+    fn no_intent_however_wrong_breaks_anything(packet in prop::collection::vec(any::<u8>(), 14..200), start in any::<u16>(), offset in any::<u8>(), size in any::<u16>(), kind in 0..4_usize, mtu in 68_u32..300) {
         let gso = [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp].get(kind).map(|kind| Gso { kind: *kind, ecn: true, size });
         let _ = fit(&packet, Offload { csum: Csum::Partial { start, offset }, gso }, Caps { mtu, csum: false, gso: false });
     }

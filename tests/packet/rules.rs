@@ -181,3 +181,47 @@ actions = ["police:1000pps,burst=5", "continue"]
     sim.check_laws();
     sim.finish();
 }
+
+/// Port to port: nothing is looked at, not even whether it is sound. A rule ahead of it that looks at more ends that.
+#[test]
+fn a_cross_connect_passes_everything_as_it_is() {
+    const CONNECT: &str = r#"
+[[flow]]
+name = "connect"
+priority = 5
+match = { port = "a" }
+actions = ["output:b"]
+"#;
+    const AHEAD: &str = r#"
+[[flow]]
+name = "ahead"
+priority = 6
+match = { protocol = "udp", dst_port = 53 }
+actions = ["drop"]
+"#;
+    let packets = || {
+        let mut cut = eth(A, GATEWAY).udp("10.244.0.10", "10.244.0.11", (9, 23), 64, 8);
+        cut.truncate(30);
+        vec![
+            ("a", eth(A, B).udp("10.9.9.9", "10.8.8.8", (9, 53), 1, 1)),
+            ("a", eth(B, A).tcp("fd00::1", "fd00::2", (9, 23), "s", 0)),
+            ("a", cut),
+        ]
+    };
+    check(
+        &with_rules(CONNECT),
+        packets(),
+        expect![[r#"
+        b < 02:00:00:00:00:0a>02:00:00:00:00:0b 10.9.9.9>10.8.8.8 ttl 1 udp 9>53 len 1
+        b < 02:00:00:00:00:0b>02:00:00:00:00:0a fd00::1>fd00::2 ttl 64 tcp 9>23 s seq 1000 len 0
+        b < unreadable: IPv4 Header Error: Not enough data to decode 'IPv4 header'. 20 byte(s) would be required, but only 16 byte(s) are available based on the slice length ('IPv4 header' starts at overall parsed byte 14)."#]],
+    );
+    check(
+        &with_rules(&format!("{CONNECT}{AHEAD}")),
+        packets(),
+        expect![[r#"
+        b < 02:00:00:00:00:0b>02:00:00:00:00:0a fd00::1>fd00::2 ttl 64 tcp 9>23 s seq 1000 len 0
+        a drops 1 truncated
+        a drops 1 rule"#]],
+    );
+}

@@ -74,7 +74,8 @@ impl Sim {
             counters: counters.clone(),
             flows: desired.pmd.flows,
             secret: HashSecret::new([11, 22, 33, 44]),
-        });
+        })
+        .expect("memory for flows");
         let pool = FramePool::new(memory.clone());
         let mut sim = Self {
             desired,

@@ -110,7 +110,7 @@ impl Default for PmdSpec {
             cores: Vec::new(),
             idle: IdleSpec::Adaptive,
             memory_mib: 256,
-            flows: 65_536,
+            flows: 1 << 20,
             flow_idle_timeout_s: 30,
         }
     }

@@ -12,7 +12,7 @@ use crate::frame::{Frame, FramePool};
 /// Completes a partial checksum; false where its start or place lie outside of the packet. A packet whose checksum is
 /// complete is left alone.
 pub fn complete_checksum(pool: &FramePool, frame: &mut Frame) -> bool {
-    let Csum::Partial { start, offset } = frame.offload.csum else { return true };
+    let Csum::Partial { start, offset } = frame.offload().csum else { return true };
     let (start, place) = (usize::from(start), usize::from(start) + usize::from(offset));
     let packet = pool.bytes_mut(frame);
     if place + 2 > packet.len() {
@@ -24,7 +24,7 @@ pub fn complete_checksum(pool: &FramePool, frame: &mut Frame) -> bool {
     // RFC 768: a sum of zero is sent as all ones; for TCP both mean the same (RFC 1071 §2 (B)).
     let sum = if sum == 0 { 0xffff } else { sum };
     packet[place..place + 2].copy_from_slice(&sum.to_be_bytes());
-    frame.offload.csum = Csum::Complete;
+    frame.set_csum(Csum::Complete);
     true
 }
 
@@ -53,5 +53,5 @@ pub fn detect_partial(packet: &[u8], l3: usize, l4: usize, protocol: u8) -> Opti
         _ => return None,
     };
     let is_partial = field == checksum::fold(pseudo);
-    is_partial.then_some(Csum::Partial { start: l4 as u16, offset: offset as u16 })
+    is_partial.then_some(Csum::Partial { start: l4 as u16, offset: offset as u8 })
 }

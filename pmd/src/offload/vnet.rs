@@ -39,7 +39,7 @@ impl VnetHeader {
         } else if usize::from(self.csum_start) + usize::from(self.csum_offset) + 2 > len {
             return None;
         } else {
-            Csum::Partial { start: self.csum_start, offset: self.csum_offset }
+            Csum::Partial { start: self.csum_start, offset: u8::try_from(self.csum_offset).ok()? }
         };
         let kind = match self.gso_type & !Self::GSO_ECN {
             Self::GSO_NONE => return Some(Offload { csum, gso: None }),
@@ -57,7 +57,7 @@ impl VnetHeader {
         let mut header = Self::default();
         if let Csum::Partial { start, offset } = offload.csum {
             header.flags = Self::NEEDS_CSUM;
-            (header.csum_start, header.csum_offset) = (start, offset);
+            (header.csum_start, header.csum_offset) = (start, offset.into());
         }
         if let Some(gso) = offload.gso {
             header.gso_size = gso.size;

@@ -39,6 +39,8 @@ pub struct Spec {
     pub limit: Option<u64>,
     /// Queues.
     pub queues: u16,
+    /// One flow after the other, rather than in random order.
+    pub in_order: bool,
 }
 
 /// The 5-tuple of a flow, less the protocol, which is UDP.
@@ -81,8 +83,18 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
         )));
     }
     let queue = |index: u16| {
-        let state = 0x9e37_79b9_7f4a_7c15 ^ u64::from(index + 1);
-        Queue::Gen(Box::new(GenQueue { spec: spec.clone(), header: header.clone(), state, left: spec.limit }))
+        let mut padded = [0; 62];
+        padded[..header.len()].copy_from_slice(&header);
+        Queue::Gen(Box::new(GenQueue {
+            flows: spec.flows.max(1).into(),
+            size: spec.size.into(),
+            src: spec.src,
+            header: padded,
+            sum: common_sum(spec, &header),
+            state: if spec.in_order { 0 } else { 0x9e37_79b9_7f4a_7c15 ^ u64::from(index + 1) },
+            in_order: spec.in_order,
+            left: spec.limit,
+        }))
     };
     Ok(Opened {
         queues: (0..spec.queues.max(1)).map(queue).collect(),
@@ -98,15 +110,25 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
     })
 }
 
-/// Everything in front of the payload, of the flow with address and port zero; IPv4's checksum field holds the
-/// unfinished sum so far.
+/// What is summed for every flow: IPv4's header; for IPv6, which leaves that to UDP, the pseudo-header and UDP's.
+fn common_sum(spec: &Spec, header: &[u8]) -> u64 {
+    match spec.dst {
+        IpAddr::V4(_) => checksum::sum(&header[14..34], 0),
+        IpAddr::V6(dst) => {
+            let len = usize::from(spec.size) - 54;
+            checksum::sum(&header[54..62], checksum::pseudo(&[0; 16], &dst.octets(), proto::UDP, len))
+        }
+    }
+}
+
+/// Everything in front of the payload, of the flow with address and port zero.
 fn header(spec: &Spec) -> Result<Vec<u8>, PortError> {
     let l3_len = spec.size.saturating_sub(size_of::<Ethernet>() as u16);
     let ethertype = if spec.src.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 };
     let ethernet = Ethernet { dst: spec.dst_mac, src: spec.src_mac, ethertype: ethertype.into() };
     let mut bytes = ethernet.as_bytes().to_vec();
     let l4_len = match (spec.src, spec.dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+        (IpAddr::V4(_), IpAddr::V4(dst)) => {
             let ip = Ipv4 {
                 version_ihl: 0x45,
                 tos: 0,
@@ -116,20 +138,20 @@ fn header(spec: &Spec) -> Result<Vec<u8>, PortError> {
                 ttl: 64,
                 protocol: proto::UDP,
                 checksum: 0.into(),
-                src: src.octets(),
+                src: [0; 4],
                 dst: dst.octets(),
             };
             bytes.extend(ip.as_bytes());
             l3_len.saturating_sub(size_of::<Ipv4>() as u16)
         }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+        (IpAddr::V6(_), IpAddr::V6(dst)) => {
             let payload_len = l3_len.saturating_sub(size_of::<Ipv6>() as u16);
             let ip = Ipv6 {
                 version_class_label: (6 << 28).into(),
                 payload_len: payload_len.into(),
                 next_header: proto::UDP,
                 hop_limit: 64,
-                src: src.octets(),
+                src: [0; 16],
                 dst: dst.octets(),
             };
             bytes.extend(ip.as_bytes());
@@ -145,9 +167,16 @@ fn header(spec: &Spec) -> Result<Vec<u8>, PortError> {
 /// One queue: a source of frames that takes none.
 #[derive(Debug)]
 pub struct GenQueue {
-    spec: Spec,
-    header: Vec<u8>,
+    flows: u64,
+    size: usize,
+    src: IpAddr,
+    /// The headers of the flow with source address and port zero; IPv4's end after 42 bytes.
+    header: [u8; 62],
+    /// Of what the checksum covers, as far as all flows have it in common.
+    sum: u64,
+    /// Of the random numbers; or, with flows in order, the next flow.
     state: u64,
+    in_order: bool,
     left: Option<u64>,
 }
 
@@ -155,36 +184,41 @@ impl GenQueue {
     /// xorshift64 (Marsaglia 2003), scaled to the number of flows by multiplication rather than division.
     #[inline]
     fn draw(&mut self) -> u32 {
+        if self.in_order {
+            let flow = self.state;
+            self.state = (flow + 1) % self.flows;
+            return flow as u32;
+        }
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
-        (((self.state >> 32) * u64::from(self.spec.flows.max(1))) >> 32) as u32
+        (((self.state >> 32) * self.flows) >> 32) as u32
     }
 
     #[inline]
     fn write(&mut self, packet: &mut [u8]) {
         let i = self.draw();
-        let (address, port) = if i < PORTS { (0, i) } else { (i / PORTS, i % PORTS) };
+        let (address, port) = (i / PORTS, i % PORTS);
         let port = ((FIRST_PORT + port) as u16).to_be_bytes();
-        let n = self.header.len();
-        packet[..n].copy_from_slice(&self.header);
-        packet[n - 8..n - 6].copy_from_slice(&port);
-        match self.spec.src {
+        match self.src {
             IpAddr::V4(src) => {
-                let src = u32::from(src).wrapping_add(address).to_be_bytes();
-                packet[26..30].copy_from_slice(&src);
-                let sum = checksum::finish(checksum::sum(&packet[14..34], 0));
-                packet[24..26].copy_from_slice(&sum.to_be_bytes());
+                let Some(head) = packet.first_chunk_mut::<42>() else { return };
+                head.copy_from_slice(&self.header[..42]);
+                let src = u32::from(src).wrapping_add(address);
+                let sum = self.sum + u64::from(src >> 16) + u64::from(src & 0xffff);
+                head[24..26].copy_from_slice(&checksum::finish(sum).to_be_bytes());
+                head[26..30].copy_from_slice(&src.to_be_bytes());
+                head[34..36].copy_from_slice(&port);
             }
-            // UDP over IPv6 has a checksum (RFC 8200 §8.1); the switch does not look at it, a host would.
             IpAddr::V6(src) => {
+                let Some((head, payload)) = packet.split_first_chunk_mut::<62>() else { return };
+                head.copy_from_slice(&self.header);
                 let src = u128::from(src).wrapping_add(address.into()).to_be_bytes();
-                packet[22..38].copy_from_slice(&src);
-                let sum = checksum::sum(
-                    &packet[n - 8..],
-                    checksum::pseudo(&src, &self.header[38..54], proto::UDP, packet.len() - n + 8),
-                );
-                packet[n - 2..n].copy_from_slice(&checksum::finish(sum).to_be_bytes());
+                head[22..38].copy_from_slice(&src);
+                head[54..56].copy_from_slice(&port);
+                // UDP over IPv6 has a checksum (RFC 8200 §8.1); the switch does not look at it, a host would.
+                let sum = checksum::sum(payload, checksum::sum(&src, checksum::sum(&port, self.sum)));
+                head[60..].copy_from_slice(&checksum::finish(sum).to_be_bytes());
             }
         }
     }
@@ -195,7 +229,7 @@ impl PortQueue for GenQueue {
         let count = self.left.map_or(burst.room(), |left| burst.room().min(left as usize));
         for _ in 0..count {
             let Some(mut frame) = pool.alloc(ChunkClass::Small) else { break };
-            pool.set_len(&mut frame, self.spec.size.into());
+            pool.set_len(&mut frame, self.size);
             self.write(pool.bytes_mut(&mut frame));
             self.left = self.left.map(|left| left - 1);
             if let Err(frame) = burst.push(frame) {
@@ -233,6 +267,7 @@ mod tests {
             dst: dst.parse().unwrap(),
             limit: Some(3000),
             queues: 1,
+            in_order: false,
         };
         let mut pool = FramePool::new(Memory::heap(128, 1).unwrap());
         let mut queue = open(&spec).unwrap().queues.remove(0);

@@ -90,7 +90,7 @@ impl PortQueue for SimQueue {
                 sides.incoming.push_front((bytes, offload));
                 break;
             };
-            frame.offload = offload;
+            frame.set_offload(offload);
             if let Err(frame) = burst.push(frame) {
                 pool.free(frame); // can't be: there was room
             }
@@ -108,7 +108,7 @@ impl PortQueue for SimQueue {
         let mut sent = Sent { packets: count as u32, ..Sent::default() };
         for frame in burst.drain_front(count) {
             sent.bytes += frame.len() as u64;
-            sides.sent.push((pool.bytes(&frame).to_vec(), frame.offload));
+            sides.sent.push((pool.bytes(&frame).to_vec(), frame.offload()));
             pool.free(frame);
         }
         Ok(sent)

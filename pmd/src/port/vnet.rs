@@ -95,7 +95,7 @@ impl VnetQueue {
         let fits = !received.truncated && pool.set_len(&mut frame, len);
         match intent.filter(|_| fits && received.len > header_len) {
             Some(intent) => {
-                frame.offload = intent;
+                frame.set_offload(intent);
                 Ok(Some(restore_tag(pool, frame, received.vlan_tci)))
             }
             None => {
@@ -168,7 +168,7 @@ impl PortQueue for VnetQueue {
         let (mut done, mut outcome) = (0, Ok(()));
         for frame in burst.as_slice() {
             let packet = pool.bytes(frame);
-            let header = VnetHeader::encode(packet, &frame.offload);
+            let header = VnetHeader::encode(packet, &frame.offload());
             let buffers = [IoSlice::new(&header.as_bytes()[..self.header_len()]), IoSlice::new(packet)];
             match self.file.write_vectored(&buffers) {
                 Ok(_) => {
@@ -222,7 +222,7 @@ fn restore_tag(pool: &FramePool, mut frame: Frame, tci: Option<u16>) -> Frame {
         bytes.copy_within(4..16, 0);
         bytes[12..14].copy_from_slice(&ethertype::VLAN.to_be_bytes());
         bytes[14..16].copy_from_slice(&tci.to_be_bytes());
-        frame.offload.shift(4);
+        frame.shift_offload(4);
     }
     frame
 }

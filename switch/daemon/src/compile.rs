@@ -65,7 +65,7 @@ pub fn compile(desired: &Desired, facts: &Facts) -> Snapshot {
         desired.ports.iter().map(|port| facts.ports.get(&port.name).map(|facts| facts.id)).collect();
     let host = host(desired, facts, &mut rewrites);
     let endpoints = endpoints(desired, &ids);
-    let routes = routes(desired, facts, &ids, &mut rewrites);
+    let routes = routes(desired, facts, &mut rewrites);
     Snapshot {
         generation: facts.generation,
         ports: ports(desired, facts),
@@ -76,7 +76,7 @@ pub fn compile(desired: &Desired, facts: &Facts) -> Snapshot {
         fdb: Arc::new(fdb(desired, facts)),
         rules: Arc::new(rules(desired, facts, &ids)),
         host,
-        flow_idle_ns: desired.flow_idle_s.saturating_mul(1_000_000_000),
+        flow_idle_ms: u32::try_from(desired.flow_idle_s.saturating_mul(1000)).unwrap_or(u32::MAX),
     }
 }
 
@@ -88,13 +88,14 @@ fn network_id(index: usize) -> NetworkId {
 #[derive(Default)]
 struct Rewrites {
     list: Vec<Rewrite>,
-    known: HashMap<(Mac, Mac), u16>,
+    known: HashMap<Rewrite, u16>,
 }
 
 impl Rewrites {
-    fn index(&mut self, dst: Mac, src: Mac) -> u16 {
-        *self.known.entry((dst, src)).or_insert_with(|| {
-            self.list.push(Rewrite { dst, src });
+    fn index(&mut self, dst: Mac, src: Mac, mtu: u32) -> u16 {
+        let rewrite = Rewrite::new(dst, src, mtu);
+        *self.known.entry(rewrite).or_insert_with(|| {
+            self.list.push(rewrite);
             (self.list.len() - 1) as u16
         })
     }
@@ -104,7 +105,7 @@ fn host(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Option<(Po
     let port = desired.ports.iter().find(|port| port.role == desired::Role::Host)?;
     let port = facts.ports.get(&port.name)?;
     let gateway = desired.networks.iter().find(|network| network.mode == Mode::Routed)?;
-    Some((port.id, rewrites.index(port.mac, gateway.gateway_mac)))
+    Some((port.id, rewrites.index(port.mac, gateway.gateway_mac, port.caps.mtu)))
 }
 
 fn ports(desired: &Desired, facts: &Facts) -> Vec<Option<Arc<PortView>>> {
@@ -182,7 +183,7 @@ fn endpoints(desired: &Desired, ids: &[Option<PortId>]) -> HashMap<(NetworkId, M
     desired.endpoints.iter().filter_map(entry).collect()
 }
 
-fn routes(desired: &Desired, facts: &Facts, ids: &[Option<PortId>], rewrites: &mut Rewrites) -> Routes {
+fn routes(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Routes {
     let mut routes = Routes::default();
     let routed = |index: usize| desired.networks[index].mode == Mode::Routed;
     for network in desired.networks.iter().filter(|network| network.mode == Mode::Routed) {
@@ -195,7 +196,8 @@ fn routes(desired: &Desired, facts: &Facts, ids: &[Option<PortId>], rewrites: &m
     for peer in &desired.peers {
         let route = match (uplink, facts.next_hops.get(&peer.address)) {
             (Some(uplink), Some(mac)) => {
-                Route::Fabric { port: uplink.id, rewrite: rewrites.index(*mac, uplink.mac) }
+                let rewrite = rewrites.index(*mac, uplink.mac, uplink.caps.mtu);
+                Route::Fabric { port: uplink.id, rewrite }
             }
             _ => Route::Unresolved,
         };
@@ -207,9 +209,10 @@ fn routes(desired: &Desired, facts: &Facts, ids: &[Option<PortId>], rewrites: &m
         routes.insert(IpNet::from(*address), Route::Node);
     }
     for endpoint in desired.endpoints.iter().filter(|endpoint| routed(endpoint.network)) {
-        let Some(port) = ids[endpoint.port] else { continue };
-        let rewrite = rewrites.index(endpoint.mac, desired.networks[endpoint.network].gateway_mac);
-        let route = Route::Endpoint { network: network_id(endpoint.network), port, rewrite };
+        let Some(port) = facts.ports.get(&desired.ports[endpoint.port].name) else { continue };
+        let gateway_mac = desired.networks[endpoint.network].gateway_mac;
+        let rewrite = rewrites.index(endpoint.mac, gateway_mac, port.caps.mtu);
+        let route = Route::Endpoint { network: network_id(endpoint.network), port: port.id, rewrite };
         for address in &endpoint.addresses {
             routes.insert(IpNet::from(*address), route);
         }

@@ -119,6 +119,7 @@ fn gen_spec(desired: &Desired, spec: &PortSpec) -> Result<gen_udp::Spec, PortErr
         dst: address(other, [10, 0, 0, 2]),
         limit: spec.limit,
         queues: count(spec)?,
+        in_order: false,
     })
 }
 

@@ -104,12 +104,13 @@ impl Runtime {
                 secret: random_secret(),
             };
             let (idle, pinned) = (settings.idle, Arc::new(AtomicBool::new(false)));
+            let mut pmd = PmdThread::new(parts)?;
             let handle = thread::Builder::new().name(format!("pmd-{core}")).spawn({
                 let pinned = pinned.clone();
                 move || {
                     let ok = core_affinity::set_for_current(core_affinity::CoreId { id: core });
                     pinned.store(ok, Ordering::Release);
-                    PmdThread::new(parts).run(idle, || epoch.elapsed().as_nanos() as u64);
+                    pmd.run(idle, || epoch.elapsed().as_nanos() as u64);
                 }
             })?;
             threads.push(Thread { core, counters, pinned, commands, handle: Some(handle) });

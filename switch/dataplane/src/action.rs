@@ -29,6 +29,7 @@ struct Context<'a> {
 }
 
 /// Runs the programs of all undecided packets.
+#[inline(never)]
 pub(crate) fn apply(
     batch: &mut Batch,
     pool: &mut FramePool,
@@ -36,17 +37,24 @@ pub(crate) fn apply(
     thread: ThreadId,
     now_ns: u64,
 ) {
-    for i in batch.live() {
-        let program = batch.programs[i];
+    for i in batch.all_decided() {
+        let program = &batch.programs[i];
         let frame = &mut batch.frames.as_mut_slice()[i];
-        let mut context = Context { pool, snapshot, copies: &mut batch.copies, thread, now_ns };
-        let verdict =
-            run(&program, frame, &mut batch.headers[i], &mut context).err().unwrap_or(program.verdict());
-        batch.decide(i, verdict);
+        let headers = &mut batch.headers[i];
+        let outcome = match *program.actions() {
+            [] => Ok(()),
+            [Action::Route(rewrite)] => route::route(frame, headers, rewrite, pool, snapshot),
+            _ => {
+                let mut context = Context { pool, snapshot, copies: &mut batch.copies, thread, now_ns };
+                run(program, frame, headers, &mut context)
+            }
+        };
+        let verdict = outcome.err().unwrap_or(program.verdict());
+        batch.verdicts[i] = verdict;
     }
 }
 
-/// The verdict of an action that ends the program early is its error.
+/// Any program. The verdict of an action that ends the program early is its error.
 fn run(
     program: &Program,
     frame: &mut Frame,
@@ -55,7 +63,7 @@ fn run(
 ) -> Result<(), Verdict> {
     for action in program.actions() {
         match *action {
-            Action::Route(rewrite) => route::route(frame, headers, rewrite, program.verdict(), context)?,
+            Action::Route(rewrite) => route::route(frame, headers, rewrite, context.pool, context.snapshot)?,
             Action::PushVlan(vlan) => vlan::push(frame, headers, vlan, context.pool)?,
             Action::PopVlan => vlan::pop(frame, headers, context.pool),
             Action::Rule(index) => {
@@ -75,7 +83,7 @@ fn run_rule(
     headers: &mut Headers,
     context: &mut Context<'_>,
 ) -> Result<(), Verdict> {
-    rule.stats.count(context.thread, frame.len() as u64);
+    rule.stats.count(context.thread, 1, frame.len() as u64);
     for step in &rule.steps {
         match step {
             Step::Set(field) => edit::set(*field, frame, headers, context.pool),

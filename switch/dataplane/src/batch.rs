@@ -8,6 +8,7 @@ use crate::{
     parse::Headers,
     program::{Program, Verdict},
     reason::DropReason,
+    table::flow::Place,
 };
 
 const _: () = assert!(BURST == u64::BITS as usize, "the mask of undecided packets is one word");
@@ -23,8 +24,10 @@ pub struct Batch {
     pub keys: [FlowKey; BURST],
     /// Where the headers are, by `parse`.
     pub headers: [Headers; BURST],
-    /// Hashes of the keys, by `classify`.
+    /// Hashes of the keys, by `parse`.
     pub hashes: [u64; BURST],
+    /// Where the flows probably are, by `classify`.
+    pub places: [Place; BURST],
     /// What to do, by `classify`.
     pub programs: [Program; BURST],
     /// What becomes of each, by whichever stage decided.
@@ -44,6 +47,7 @@ impl Batch {
             keys: [FlowKey::default(); BURST],
             headers: [Headers::default(); BURST],
             hashes: [0; BURST],
+            places: [Place::default(); BURST],
             programs: [Program::end(undecided); BURST],
             verdicts: [undecided; BURST],
             copies: Vec::with_capacity(BURST),
@@ -63,6 +67,19 @@ impl Batch {
     #[inline]
     pub fn live(&self) -> Live {
         Live(self.undecided)
+    }
+
+    /// Says the same of every packet.
+    pub fn decide_all(&mut self, verdict: Verdict) {
+        self.undecided = 0;
+        self.verdicts[..self.frames.len()].fill(verdict);
+        self.hashes[..self.frames.len()].fill(0);
+    }
+
+    /// The packets that no stage has decided yet, for the stage that decides them all by setting their verdicts.
+    #[inline]
+    pub fn all_decided(&mut self) -> Live {
+        Live(std::mem::take(&mut self.undecided))
     }
 
     /// Says what becomes of packet `i`; a stage does so once per packet.

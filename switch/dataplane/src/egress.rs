@@ -35,6 +35,68 @@ pub(crate) struct LocalPort {
     dirty: bool,
 }
 
+impl LocalPort {
+    /// Notes the port among those with frames pending.
+    #[inline]
+    fn mark(&mut self, port: PortId, dirty: &mut Vec<PortId>) {
+        if !self.dirty && !self.gone {
+            self.dirty = true;
+            dirty.push(port);
+        }
+    }
+
+    /// Appends a frame to a queue's pending burst, cut to fit where it must be; how many frames that made.
+    #[inline(always)]
+    fn take(
+        &mut self,
+        frame: Frame,
+        hash: u64,
+        thread: ThreadId,
+        pool: &mut FramePool,
+        pieces: &mut Vec<Frame>,
+    ) -> u64 {
+        let which = if self.queues.len() == 1 { 0 } else { hash as usize % self.queues.len() };
+        if self.gone || !offload::passes(&frame, &self.caps) {
+            return self.take_misfit(frame, which, thread, pool, pieces);
+        }
+        push(&mut self.queues[which], frame, &self.stats, thread, pool);
+        1
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_misfit(
+        &mut self,
+        frame: Frame,
+        which: usize,
+        thread: ThreadId,
+        pool: &mut FramePool,
+        pieces: &mut Vec<Frame>,
+    ) -> u64 {
+        let counters = self.stats.thread(thread);
+        if self.gone {
+            counters.drops[DropReason::PortGone as usize].add(1);
+            pool.free(frame);
+            return 1;
+        }
+        if let Err(unfit) = offload::fit(pool, frame, &self.caps, pieces) {
+            let reason = match unfit {
+                offload::Unfit::TooBig => DropReason::TooBig,
+                offload::Unfit::NoFrames => DropReason::NoFrames,
+                offload::Unfit::Malformed => DropReason::Malformed,
+            };
+            counters.drops[reason as usize].add(1);
+            return 1;
+        }
+        let made = pieces.len() as u64;
+        counters.made.add(made.saturating_sub(1));
+        for frame in pieces.drain(..) {
+            push(&mut self.queues[which], frame, &self.stats, thread, pool);
+        }
+        made
+    }
+}
+
 /// This thread's ports, and the ways to the others.
 #[derive(Debug)]
 pub(crate) struct Egress {
@@ -50,6 +112,7 @@ pub(crate) struct Egress {
 }
 
 /// Carries out every verdict of the batch. Nothing is left in it.
+#[inline(never)]
 pub(crate) fn drain(batch: &mut Batch, egress: &mut Egress, pool: &mut FramePool, snapshot: &Snapshot) {
     let ingress = batch.ingress;
     let Some(Some(local)) = egress.ports.get(ingress.index()) else {
@@ -58,14 +121,22 @@ pub(crate) fn drain(batch: &mut Batch, egress: &mut Egress, pool: &mut FramePool
     };
     let stats = local.stats.clone();
     let counters = stats.thread(egress.thread);
-    let (mut forwarded, mut i) = (0, 0);
     let n = batch.frames.len();
-    for frame in batch.frames.drain_front(n) {
-        match batch.verdicts[i] {
-            Verdict::Forward(port) => {
-                forwarded += 1;
-                egress.send(Outbound { port, frame, hash: batch.hashes[i], made: false }, pool, snapshot);
-            }
+    let (verdicts, hashes) = (&batch.verdicts[..n], &batch.hashes[..n]);
+    let mut frames = batch.frames.drain_front(n);
+    let mut i = 0;
+    while i < n {
+        // Packets that leave by the same port mostly come in a row.
+        if let Verdict::Forward(port) = verdicts[i] {
+            let run = verdicts[i..].iter().take_while(|verdict| **verdict == verdicts[i]).count();
+            counters.forwarded.add(run as u64);
+            egress.send_run(port, frames.by_ref().take(run), &hashes[i..i + run], pool, snapshot);
+            i += run;
+            continue;
+        }
+        let Some(frame) = frames.next() else { break };
+        match verdicts[i] {
+            Verdict::Forward(_) => unreachable!("taken above"),
             Verdict::Flood(network) => {
                 counters.flooded.add(1);
                 if let Some(network) = snapshot.network(network) {
@@ -90,7 +161,7 @@ pub(crate) fn drain(batch: &mut Batch, egress: &mut Egress, pool: &mut FramePool
         }
         i += 1;
     }
-    counters.forwarded.add(forwarded);
+    drop(frames);
     for (port, frame) in batch.copies.drain(..) {
         egress.send_made(port, frame, pool, snapshot);
     }
@@ -152,6 +223,31 @@ impl Egress {
     /// Some queue has frames that its port did not take yet.
     pub(crate) fn has_pending(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// Sends frames by a port, one for each of `hashes`.
+    #[inline]
+    fn send_run(
+        &mut self,
+        port: PortId,
+        frames: impl Iterator<Item = Frame>,
+        hashes: &[u64],
+        pool: &mut FramePool,
+        snapshot: &Snapshot,
+    ) {
+        let frames = frames.zip(hashes);
+        let Self { ports, dirty, pieces, thread, .. } = self;
+        let Some(Some(local)) = ports.get_mut(port.index()) else {
+            return frames.for_each(|(frame, &hash)| {
+                self.hand_over(Outbound { port, frame, hash, made: false }, pool, snapshot);
+            });
+        };
+        local.mark(port, dirty);
+        let mut offered = 0;
+        for (frame, &hash) in frames {
+            offered += local.take(frame, hash, *thread, pool, pieces);
+        }
+        local.stats.thread(*thread).offered.add(offered);
     }
 
     /// Sends a frame by a port: by a queue of this thread's, else through the thread that owns one.
@@ -232,42 +328,14 @@ impl Egress {
 
     /// Appends a frame to a queue's pending burst; one that the port can't carry as it is, cut to fit.
     pub(crate) fn enqueue(&mut self, outbound: Outbound, pool: &mut FramePool) {
+        let Outbound { port, frame, hash, made } = outbound;
         let Self { ports, dirty, pieces, thread, .. } = self;
-        let Some(Some(local)) = ports.get_mut(outbound.port.index()) else {
-            return self.orphan(outbound.frame, pool);
-        };
+        let Some(Some(local)) = ports.get_mut(port.index()) else { return self.orphan(frame, pool) };
+        local.mark(port, dirty);
+        let offered = local.take(frame, hash, *thread, pool, pieces);
         let counters = local.stats.thread(*thread);
-        counters.made.add(outbound.made.into());
-        if local.gone {
-            counters.offered.add(1);
-            counters.drops[DropReason::PortGone as usize].add(1);
-            return pool.free(outbound.frame);
-        }
-        if !local.dirty {
-            local.dirty = true;
-            dirty.push(outbound.port);
-        }
-        let which = if local.queues.len() == 1 { 0 } else { outbound.hash as usize % local.queues.len() };
-        let Some(queue) = local.queues.get_mut(which) else { return pool.free(outbound.frame) };
-        if offload::passes(&outbound.frame, &local.caps) {
-            counters.offered.add(1);
-            push(queue, outbound.frame, &local.stats, *thread, pool);
-            return;
-        }
-        if let Err(unfit) = offload::fit(pool, outbound.frame, &local.caps, pieces) {
-            counters.offered.add(1);
-            let reason = match unfit {
-                offload::Unfit::TooBig => DropReason::TooBig,
-                offload::Unfit::NoFrames => DropReason::NoFrames,
-                offload::Unfit::Malformed => DropReason::Malformed,
-            };
-            return counters.drops[reason as usize].add(1);
-        }
-        counters.offered.add(pieces.len() as u64);
-        counters.made.add(pieces.len().saturating_sub(1) as u64);
-        for frame in pieces.drain(..) {
-            push(queue, frame, &local.stats, *thread, pool);
-        }
+        counters.made.add(made.into());
+        counters.offered.add(offered);
     }
 
     /// Sends what is pending, as far as the ports take it; the rest waits for the next turn.
@@ -318,10 +386,24 @@ impl Egress {
     }
 }
 
-/// Appends a frame to a queue's pending burst. A full one is sent first; what finds no room then is dropped.
-#[inline]
+/// Appends a frame to a queue's pending burst.
+#[inline(always)]
 fn push(queue: &mut LocalQueue, frame: Frame, stats: &PortStats, thread: ThreadId, pool: &mut FramePool) {
-    let Err(frame) = queue.pending.push(frame) else { return };
+    if let Err(frame) = queue.pending.push(frame) {
+        push_full(queue, frame, stats, thread, pool);
+    }
+}
+
+/// A full burst is sent first; what finds no room then is dropped.
+#[cold]
+#[inline(never)]
+fn push_full(
+    queue: &mut LocalQueue,
+    frame: Frame,
+    stats: &PortStats,
+    thread: ThreadId,
+    pool: &mut FramePool,
+) {
     // A device that is gone says so again when the turn transmits.
     let _ = transmit(queue, stats, thread, pool);
     if let Err(frame) = queue.pending.push(frame) {

@@ -8,8 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Exact-match key of a flow: everything a decision may depend on. For frames that are neither IP nor ARP the
 /// addresses, protocol and ports are zero.
 ///
-/// In memory it begins as an Ethernet header does, and the words in front hold all of a key that is not IPv6: so the
-/// parser makes it from a packet's words, and a flow table needs four words rather than seven for most flows.
+/// In memory it lies as packets do, so that the parser makes it from their words: MACs, then addresses and ports in the
+/// order of an IPv4 packet. The words in front hold all of a key that is not IPv6's: a flow table needs four words
+/// rather than seven for most flows.
 #[derive(Debug, Clone, Copy, Default, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct FlowKey {
@@ -21,18 +22,18 @@ pub struct FlowKey {
     pub ethertype: u16,
     /// The outer VLAN tag and fragment bits: [`FlowKey::TAGGED`] and so on.
     pub tag: u16,
-    /// Source port of TCP, UDP, SCTP.
-    pub src_port: u16,
-    /// Destination port of TCP, UDP, SCTP; ICMP: type and code; ARP: operation.
-    pub dst_port: u16,
     /// Where it came in: [`PortId::index`].
     pub ingress: u16,
+    /// IPv4 and ARP: source and destination; IPv6: the source's front half.
+    front: [u8; 8],
+    src_port: [u8; 2],
+    dst_port: [u8; 2],
     /// IP protocol behind extension headers.
     pub protocol: u8,
     /// TCP flags, where a rule asks for them; else 0, so that they do not split flows.
     pub tcp_flags: u8,
-    /// Source and destination: IPv6 16 bytes each; IPv4 and ARP 4 bytes each, then zeros.
-    addresses: [u8; 32],
+    /// IPv6: the source's back half, and the destination; else zeros.
+    back: [u8; 24],
 }
 
 /// Words of a key that is not IPv6's; the others are zero.
@@ -62,6 +63,13 @@ impl FlowKey {
         zerocopy::transmute_ref!(self)
     }
 
+    /// The words that are not zero, unless it is wide.
+    #[inline]
+    pub fn narrow(&self) -> &[u64; NARROW] {
+        let [words @ .., _, _, _] = self.words();
+        words
+    }
+
     /// Whether it needs all its words.
     #[inline]
     pub fn is_wide(&self) -> bool {
@@ -84,28 +92,32 @@ impl FlowKey {
     }
 
     fn address(&self, which: usize) -> [u8; 16] {
-        let mut address = [0; 16];
         match self.ethertype {
-            ethertype::IPV6 => address.copy_from_slice(&self.addresses[which * 16..][..16]),
+            ethertype::IPV6 => self.v6()[which],
             ethertype::IPV4 | ethertype::ARP => {
-                address[10..12].fill(0xff);
-                address[12..].copy_from_slice(&self.addresses[which * 4..][..4]);
+                let v4: [u8; 4] = std::array::from_fn(|i| self.front[which * 4 + i]);
+                ip::mapped(IpAddr::from(v4))
             }
-            _ => {}
+            _ => [0; 16],
         }
-        address
+    }
+
+    fn v6(&self) -> [[u8; 16]; 2] {
+        let byte = |i: usize| if i < 8 { self.front[i] } else { self.back[i - 8] };
+        [0, 16].map(|at| std::array::from_fn(|i| byte(at + i)))
     }
 
     /// Sets both addresses of an IPv4 or ARP key.
     pub fn set_v4(&mut self, src: [u8; 4], dst: [u8; 4]) {
-        self.addresses[..4].copy_from_slice(&src);
-        self.addresses[4..8].copy_from_slice(&dst);
+        self.front[..4].copy_from_slice(&src);
+        self.front[4..].copy_from_slice(&dst);
     }
 
     /// Sets both addresses of an IPv6 key.
     pub fn set_v6(&mut self, src: [u8; 16], dst: [u8; 16]) {
-        self.addresses[..16].copy_from_slice(&src);
-        self.addresses[16..].copy_from_slice(&dst);
+        self.front.copy_from_slice(&src[..8]);
+        self.back[..8].copy_from_slice(&src[8..]);
+        self.back[8..].copy_from_slice(&dst);
     }
 
     /// Sets the source address; one that is not of the packet's family changes nothing.
@@ -120,14 +132,34 @@ impl FlowKey {
 
     fn set_address(&mut self, which: usize, address: IpAddr) {
         match (address, self.ethertype) {
-            (IpAddr::V4(v4), ethertype::IPV4) => {
-                self.addresses[which * 4..][..4].copy_from_slice(&v4.octets());
-            }
+            (IpAddr::V4(v4), ethertype::IPV4) => self.front[which * 4..][..4].copy_from_slice(&v4.octets()),
             (IpAddr::V6(v6), ethertype::IPV6) => {
-                self.addresses[which * 16..][..16].copy_from_slice(&v6.octets());
+                let mut addresses = self.v6();
+                addresses[which] = v6.octets();
+                self.set_v6(addresses[0], addresses[1]);
             }
             _ => {}
         }
+    }
+
+    /// Source port of TCP, UDP, SCTP.
+    pub fn src_port(&self) -> u16 {
+        u16::from_be_bytes(self.src_port)
+    }
+
+    /// Destination port of TCP, UDP, SCTP; ICMP: type and code; ARP: operation.
+    pub fn dst_port(&self) -> u16 {
+        u16::from_be_bytes(self.dst_port)
+    }
+
+    /// Sets [`FlowKey::src_port`].
+    pub fn set_src_port(&mut self, port: u16) {
+        self.src_port = port.to_be_bytes();
+    }
+
+    /// Sets [`FlowKey::dst_port`].
+    pub fn set_dst_port(&mut self, port: u16) {
+        self.dst_port = port.to_be_bytes();
     }
 
     /// Source address.
@@ -164,17 +196,26 @@ impl HashSecret {
         Self([random[0] | 1, random[1] | 1, random[2] | 1, random[3] | 1])
     }
 
-    /// The key's hash: folded 64×64→128-bit multiplications in independent chains, one for every two words, and one
-    /// over their results.
+    /// The key's hash: folded 64×64→128-bit multiplications, one for every two words, independent of each other.
     #[inline]
     pub fn hash(&self, key: &FlowKey) -> u64 {
-        let word = key.words();
+        if key.is_wide() { self.hash_wide(key.words()) } else { self.hash_narrow(key.narrow()) }
+    }
+
+    /// The hash of a key that is not IPv6's.
+    #[inline]
+    pub(crate) fn hash_narrow(&self, word: &[u64; NARROW]) -> u64 {
         let [a, b, c, d] = self.0;
-        let mut mixed = fold(word[0] ^ a, word[1] ^ b) ^ fold(word[2] ^ c, word[3] ^ d);
-        if key.is_wide() {
-            mixed ^= fold(word[4] ^ b, word[5] ^ c).rotate_left(32) ^ fold(word[6] ^ d, a);
-        }
-        fold(mixed, b)
+        fold(word[0] ^ a, word[1] ^ b) ^ fold(word[2] ^ c, word[3] ^ d)
+    }
+
+    /// The hash of an IPv6 key.
+    #[inline]
+    pub(crate) fn hash_wide(&self, word: &[u64; WIDE]) -> u64 {
+        let [a, b, c, d] = self.0;
+        let front = fold(word[0] ^ a, word[1] ^ b) ^ fold(word[2] ^ c, word[3] ^ d);
+        let back = fold(word[4] ^ b, word[5] ^ c).rotate_left(32) ^ fold(word[6] ^ d, a);
+        front ^ back
     }
 }
 
@@ -200,7 +241,8 @@ mod tests {
         let mut buckets = [0_u32; 1024];
         for port in 0..=u16::MAX {
             let mut key = FlowKey::default();
-            (key.src_port, key.dst_port, key.protocol) = (port, 80, 17);
+            key.set_src_port(port);
+            key.protocol = 17;
             buckets[secret.hash(&key) as usize % 1024] += 1;
         }
         assert!(buckets.iter().all(|&n| (20..130).contains(&n)), "{:?}", buckets.iter().minmax());

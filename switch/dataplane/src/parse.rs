@@ -1,6 +1,8 @@
 //! Stage 1: headers → flow key. What is truncated or malformed is dropped here; everything behind may rely on the
 //! headers that [`Headers`] tells of being whole.
 
+use std::ops::Range;
+
 use weft_pmd::{Csum, FramePool, offload};
 use weft_wire::{
     checksum,
@@ -10,7 +12,9 @@ use weft_wire::{
 };
 use zerocopy::FromBytes;
 
-use crate::{batch::Batch, key::FlowKey, program::Verdict, reason::DropReason};
+use crate::{batch::Batch, key::FlowKey, program::Verdict, reason::DropReason, table::flow::FlowTable};
+
+mod plain;
 
 /// Where a packet's headers start, bytes from the frame's start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,22 +43,59 @@ pub enum L3 {
     Ipv6,
 }
 
-/// Parses every packet of the batch.
-pub(crate) fn parse(batch: &mut Batch, pool: &FramePool, wants_tcp_flags: bool) {
+/// Parses every packet of the batch, and hashes the keys while they are at hand.
+pub(crate) fn parse(batch: &mut Batch, pool: &FramePool, flows: &FlowTable, wants_tcp_flags: bool) {
+    // Two copies of the loop: what a small flow table does not need would cost it a tenth of this stage.
+    if flows.is_far() {
+        parse_all::<true>(batch, pool, flows, wants_tcp_flags);
+    } else {
+        parse_all::<false>(batch, pool, flows, wants_tcp_flags);
+    }
+}
+
+#[inline(never)]
+fn parse_all<const FAR: bool>(batch: &mut Batch, pool: &FramePool, flows: &FlowTable, wants_tcp_flags: bool) {
     let ingress = batch.ingress.index() as u16;
+    let flags_mask = if wants_tcp_flags { u8::MAX } else { 0 };
+    let plain = plain::Parser::new(ingress, flags_mask, flows.secret());
     for i in batch.live() {
+        let packet = pool.bytes(&batch.frames.as_slice()[i]);
+        let is_plain = plain.parse(packet, &mut batch.keys[i], &mut batch.headers[i], &mut batch.hashes[i]);
+        if !is_plain && !parse_odd(batch, i, pool, flows, ingress, flags_mask) {
+            continue;
+        }
+        if FAR {
+            flows.prefetch(batch.hashes[i], &batch.keys[i]);
+        }
         let frame = &mut batch.frames.as_mut_slice()[i];
-        match parse_packet(pool.bytes(frame)) {
-            Ok((mut key, headers)) => {
-                key.ingress = ingress;
-                key.tcp_flags = if wants_tcp_flags { headers.tcp_flags } else { 0 };
-                if frame.offload.csum == Csum::Unknown {
-                    frame.offload.csum = find_checksum(pool.bytes(frame), &key, &headers);
-                }
-                batch.keys[i] = key;
-                batch.headers[i] = headers;
-            }
-            Err(reason) => batch.decide(i, Verdict::Drop(reason)),
+        if !frame.is_complete() && frame.offload().csum == Csum::Unknown {
+            frame.set_csum(find_checksum(pool.bytes(frame), &batch.keys[i], &batch.headers[i]));
+        }
+    }
+}
+
+/// A packet that is not plain; false: it is dropped.
+#[cold]
+#[inline(never)]
+fn parse_odd(
+    batch: &mut Batch,
+    i: usize,
+    pool: &FramePool,
+    flows: &FlowTable,
+    ingress: u16,
+    flags_mask: u8,
+) -> bool {
+    match parse_packet(pool.bytes(&batch.frames.as_slice()[i])) {
+        Ok((mut key, headers)) => {
+            key.ingress = ingress;
+            key.tcp_flags = headers.tcp_flags & flags_mask;
+            batch.hashes[i] = flows.hash(&key);
+            (batch.keys[i], batch.headers[i]) = (key, headers);
+            true
+        }
+        Err(reason) => {
+            batch.decide(i, Verdict::Drop(reason));
+            false
         }
     }
 }
@@ -68,7 +109,7 @@ fn find_checksum(packet: &[u8], key: &FlowKey, headers: &Headers) -> Csum {
         .unwrap_or(Csum::Complete)
 }
 
-/// Parses one packet. Public for tests and fuzzing.
+/// Parses one packet, whatever its shape. Public for tests and fuzzing.
 pub fn parse_packet(packet: &[u8]) -> Result<(FlowKey, Headers), DropReason> {
     let (ethernet, _) = Ethernet::ref_from_prefix(packet).map_err(|_| DropReason::Truncated)?;
     let mut key = FlowKey::default();
@@ -84,31 +125,32 @@ pub fn parse_packet(packet: &[u8]) -> Result<(FlowKey, Headers), DropReason> {
         key.ethertype = tag.ethertype.get();
         l3 += size_of::<VlanTag>();
     }
-    let (kind, l4) = match key.ethertype {
-        ethertype::IPV4 => (L3::Ipv4, l3 + parse_ipv4(&packet[l3..], &mut key)?),
-        ethertype::IPV6 => (L3::Ipv6, l3 + parse_ipv6(&packet[l3..], &mut key)?),
-        ethertype::ARP => (L3::Arp, l3 + parse_arp(&packet[l3..], &mut key)?),
-        _ => (L3::Other, l3),
+    let (kind, payload) = match key.ethertype {
+        ethertype::IPV4 => (L3::Ipv4, parse_ipv4(&packet[l3..], &mut key)?),
+        ethertype::IPV6 => (L3::Ipv6, parse_ipv6(&packet[l3..], &mut key)?),
+        ethertype::ARP => (L3::Arp, parse_arp(&packet[l3..], &mut key)?),
+        _ => (L3::Other, 0..0),
     };
+    let l4 = l3 + payload.start;
     let mut headers = Headers { l3: l3 as u16, l4: l4 as u16, kind, tcp_flags: 0 };
     if matches!(kind, L3::Ipv4 | L3::Ipv6) && key.tag & FlowKey::LATER_FRAGMENT == 0 {
-        headers.tcp_flags = parse_l4(&packet[l4..], &mut key)?;
+        headers.tcp_flags = parse_l4(&packet[l4..l3 + payload.end], &mut key)?;
     }
     Ok((key, headers))
 }
 
-fn parse_arp(bytes: &[u8], key: &mut FlowKey) -> Result<usize, DropReason> {
+fn parse_arp(bytes: &[u8], key: &mut FlowKey) -> Result<Range<usize>, DropReason> {
     let (arp, _) = Arp::ref_from_prefix(bytes).map_err(|_| DropReason::Truncated)?;
     if arp.protocol.get() != ethertype::IPV4 || (arp.hardware_len, arp.protocol_len) != (6, 4) {
         return Err(DropReason::Malformed);
     }
     key.set_v4(arp.sender_ip, arp.target_ip);
-    key.dst_port = arp.operation.get();
-    Ok(size_of::<Arp>())
+    key.set_dst_port(arp.operation.get());
+    Ok(size_of::<Arp>()..size_of::<Arp>())
 }
 
-/// Returns the L4 header's offset from the IP header.
-fn parse_ipv4(bytes: &[u8], key: &mut FlowKey) -> Result<usize, DropReason> {
+/// Returns where the payload is, from the IP header: what pads the frame behind it is nobody's.
+fn parse_ipv4(bytes: &[u8], key: &mut FlowKey) -> Result<Range<usize>, DropReason> {
     let (ip, _) = Ipv4::ref_from_prefix(bytes).map_err(|_| DropReason::Truncated)?;
     let header_len = ip.header_len();
     let total_len = usize::from(ip.total_len.get());
@@ -125,11 +167,11 @@ fn parse_ipv4(bytes: &[u8], key: &mut FlowKey) -> Result<usize, DropReason> {
     key.set_v4(ip.src, ip.dst);
     key.protocol = ip.protocol;
     mark_fragment(key, ip.fragment_offset(), ip.fragment.get() & Ipv4::MF != 0)?;
-    Ok(header_len)
+    Ok(header_len..total_len)
 }
 
-/// Returns the L4 header's offset from the IP header, behind the extension headers (RFC 8200 §4).
-fn parse_ipv6(bytes: &[u8], key: &mut FlowKey) -> Result<usize, DropReason> {
+/// Returns where the payload is, from the IP header, behind the extension headers (RFC 8200 §4).
+fn parse_ipv6(bytes: &[u8], key: &mut FlowKey) -> Result<Range<usize>, DropReason> {
     const AUTHENTICATION: u8 = 51;
     /// More extension headers than any sender has reason to use; a bound on the work.
     const MAX_EXTENSIONS: usize = 8;
@@ -160,13 +202,13 @@ fn parse_ipv6(bytes: &[u8], key: &mut FlowKey) -> Result<usize, DropReason> {
                 key.protocol = fragment.next_header;
                 mark_fragment(key, offset, fragment.offset_more.get() & 1 == 1)?;
                 if offset > 0 {
-                    return Ok(at + size_of::<Ipv6Fragment>());
+                    return Ok(at + size_of::<Ipv6Fragment>()..end);
                 }
                 (size_of::<Ipv6Fragment>(), fragment.next_header)
             }
             _ => {
                 key.protocol = next;
-                return Ok(at);
+                return Ok(at..end);
             }
         };
         at += step;
@@ -194,17 +236,18 @@ fn parse_l4(bytes: &[u8], key: &mut FlowKey) -> Result<u8, DropReason> {
     match key.protocol {
         proto::TCP => {
             let (tcp, _) = Tcp::ref_from_prefix(bytes).map_err(|_| DropReason::Truncated)?;
-            (key.src_port, key.dst_port) = (tcp.src.get(), tcp.dst.get());
+            key.set_src_port(tcp.src.get());
+            key.set_dst_port(tcp.dst.get());
             return Ok(tcp.flags);
         }
         proto::UDP | proto::SCTP => {
             let ports = bytes.get(..8).ok_or(DropReason::Truncated)?;
-            key.src_port = u16::from_be_bytes([ports[0], ports[1]]);
-            key.dst_port = u16::from_be_bytes([ports[2], ports[3]]);
+            key.set_src_port(u16::from_be_bytes([ports[0], ports[1]]));
+            key.set_dst_port(u16::from_be_bytes([ports[2], ports[3]]));
         }
         proto::ICMP | proto::ICMPV6 => {
             let (icmp, _) = Icmp::ref_from_prefix(bytes).map_err(|_| DropReason::Truncated)?;
-            key.dst_port = u16::from_be_bytes([icmp.kind, icmp.code]);
+            key.set_dst_port(u16::from_be_bytes([icmp.kind, icmp.code]));
         }
         _ => {}
     }

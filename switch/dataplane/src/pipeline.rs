@@ -2,12 +2,20 @@
 
 use std::sync::Arc;
 
-use weft_pmd::{FramePool, PortQueue};
-use weft_wire::PortId;
+use weft_pmd::{Csum, FramePool, PortQueue};
+use weft_wire::{PortId, ThreadId};
 
 use crate::{
-    action, batch::Batch, classify, egress, egress::Egress, parse, snapshot::Snapshot, stats::ThreadCounters,
+    action,
+    batch::Batch,
+    classify, egress,
+    egress::Egress,
+    parse,
+    program::Verdict,
+    snapshot::Snapshot,
+    stats::{Lap, Stage, ThreadCounters},
     table::flow::FlowTable,
+    thread,
 };
 
 /// Everything one PMD thread moves packets with.
@@ -44,21 +52,52 @@ impl Pipeline {
     /// Receives one burst and takes it all the way out. Returns how many frames there were.
     pub fn poll(&mut self, from: Polled, snapshot: &Snapshot, now_ns: u64) -> usize {
         let Self { pool, egress, flows, counters, batch } = self;
+        let stages = &counters.stages;
+        let mut lap = Lap::start(counters.bursts.get());
         let received = receive(batch, from, egress, pool, snapshot);
         if received == 0 {
             return 0;
         }
-        parse::parse(batch, pool, snapshot.rules.wants_tcp_flags());
-        classify::classify(batch, flows, snapshot, &egress.exits, counters, now_ns);
-        action::apply(batch, pool, snapshot, egress.thread, now_ns);
+        lap.ended(Stage::Receive, stages);
+        if !cross_connect(batch, from.port, snapshot, egress.thread) {
+            parse::parse(batch, pool, flows, snapshot.rules.wants_tcp_flags());
+            lap.ended(Stage::Parse, stages);
+            classify::classify(batch, flows, snapshot, &egress.exits, counters, thread::milliseconds(now_ns));
+            lap.ended(Stage::Classify, stages);
+            action::apply(batch, pool, snapshot, egress.thread, now_ns);
+            lap.ended(Stage::Act, stages);
+        }
         egress::drain(batch, egress, pool, snapshot);
+        lap.ended(Stage::Egress, stages);
         egress.transmit(pool);
+        lap.ended(Stage::Transmit, stages);
+        lap.finish(received as u64, stages);
         debug_assert!(batch.frames.is_empty(), "every received frame was sent, handed on or freed");
         received
     }
 }
 
+/// A port whose every frame goes to one other has nothing to look up: frames pass as they are, sound or not. False: this
+/// burst has to go the whole way, because of its port, because its frames have to be spread over several queues, or
+/// because their checksums are still to be found.
+fn cross_connect(batch: &mut Batch, from: PortId, snapshot: &Snapshot, thread: ThreadId) -> bool {
+    let Some(connect) = snapshot.rules.cross_connect(from) else { return false };
+    let one_queue = snapshot.port(connect.to).is_some_and(|port| port.owners.len() == 1);
+    let frames = batch.frames.as_slice();
+    if !one_queue || frames.iter().any(|frame| !frame.is_complete() && frame.offload().csum == Csum::Unknown)
+    {
+        return false;
+    }
+    if let Some(rule) = snapshot.rules.get(connect.rule) {
+        let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
+        rule.stats.count(thread, frames.len() as u64, bytes);
+    }
+    batch.decide_all(Verdict::Forward(connect.to));
+    true
+}
+
 /// Stage 0: port → batch.
+#[inline(never)]
 fn receive(
     batch: &mut Batch,
     from: Polled,

@@ -5,7 +5,7 @@ use weft_wire::{NetworkId, PortId, VlanId};
 use crate::reason::{DropReason, PuntReason};
 
 /// What becomes of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Leaves by one port.
     Forward(PortId),
@@ -18,7 +18,7 @@ pub enum Verdict {
 }
 
 /// One step of a program. Large operands are in the snapshot, by index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// The steps of a matched operator's rule: `snapshot.rules.get(i)`.
     Rule(u16),
@@ -31,7 +31,7 @@ pub enum Action {
 }
 
 /// The program of a flow: actions in order, then the verdict, unless an action gave another before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Program {
     actions: [Action; Program::MAX_ACTIONS],
     end: Verdict,

@@ -77,13 +77,28 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
 }
 
-/// The MACs a routed packet leaves with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The MACs a routed packet leaves with, and how large it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rewrite {
-    /// Destination.
-    pub dst: Mac,
-    /// Source.
-    pub src: Mac,
+    /// Destination and source, as they lie in a frame.
+    pub macs: [u8; 12],
+    /// MTU of the port it leaves by.
+    pub mtu: u32,
+}
+
+impl Rewrite {
+    /// From its parts.
+    pub fn new(dst: Mac, src: Mac, mtu: u32) -> Self {
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&dst.0);
+        macs[6..].copy_from_slice(&src.0);
+        Self { macs, mtu }
+    }
+
+    /// Destination MAC.
+    pub fn dst(&self) -> Mac {
+        Mac(std::array::from_fn(|i| self.macs[i]))
+    }
 }
 
 /// Learnt addresses.
@@ -119,8 +134,8 @@ pub struct Snapshot {
     pub rules: Arc<RuleTable>,
     /// The port towards the node itself, and the rewrite for it.
     pub host: Option<(PortId, u16)>,
-    /// Flow entries unused for so long are forgotten, nanoseconds.
-    pub flow_idle_ns: u64,
+    /// Flow entries unused for so long are forgotten, milliseconds.
+    pub flow_idle_ms: u32,
 }
 
 impl Snapshot {

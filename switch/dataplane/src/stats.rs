@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam::utils::CachePadded;
+use weft_pmd::sys;
 use weft_wire::{QueueId, ThreadId};
 
 use crate::reason::{DropReason, PuntReason};
@@ -121,6 +122,86 @@ impl PortStats {
     }
 }
 
+/// The stages of the packet's path, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Port → burst.
+    Receive,
+    /// Headers → flow key.
+    Parse,
+    /// Flow key → program.
+    Classify,
+    /// Program → bytes rewritten, verdict.
+    Act,
+    /// Verdict → transmit burst.
+    Egress,
+    /// Transmit burst → port.
+    Transmit,
+}
+
+impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Receive, Self::Parse, Self::Classify, Self::Act, Self::Egress, Self::Transmit];
+
+    /// Its word in tables and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::Parse => "parse",
+            Self::Classify => "classify",
+            Self::Act => "act",
+            Self::Egress => "egress",
+            Self::Transmit => "transmit",
+        }
+    }
+}
+
+/// Where the cycles go: one burst in [`StageCounters::EVERY`] is timed, so that the clock costs nothing that counts.
+#[derive(Debug, Default)]
+pub struct StageCounters {
+    /// Time-stamp-counter cycles of the timed bursts, by [`Stage`].
+    pub cycles: [Counter; Stage::ALL.len()],
+    /// Frames in the timed bursts.
+    pub packets: Counter,
+}
+
+impl StageCounters {
+    /// One burst of so many is timed.
+    pub const EVERY: u64 = 64;
+}
+
+/// A watch on one burst's stages, which mostly stands still.
+#[derive(Debug)]
+pub(crate) struct Lap {
+    last: Option<u64>,
+}
+
+impl Lap {
+    /// Before burst number `burst`.
+    #[inline]
+    pub(crate) fn start(burst: u64) -> Self {
+        Self { last: burst.is_multiple_of(StageCounters::EVERY).then(sys::cycles) }
+    }
+
+    /// A stage has ended.
+    #[inline]
+    pub(crate) fn ended(&mut self, stage: Stage, counters: &StageCounters) {
+        if let Some(last) = &mut self.last {
+            let now = sys::cycles();
+            counters.cycles[stage as usize].add(now.wrapping_sub(*last));
+            *last = now;
+        }
+    }
+
+    /// The burst had so many frames.
+    pub(crate) fn finish(&self, packets: u64, counters: &StageCounters) {
+        if self.last.is_some() {
+            counters.packets.add(packets);
+        }
+    }
+}
+
 /// What one PMD thread did.
 #[derive(Debug, Default)]
 pub struct ThreadCounters {
@@ -150,6 +231,8 @@ pub struct ThreadCounters {
     pub orphans: Counter,
     /// Learn events lost because the ring was full.
     pub learn_lost: Counter,
+    /// Where the cycles of busy turns go.
+    pub stages: StageCounters,
 }
 
 /// Hits of an operator's rule.
@@ -165,9 +248,9 @@ impl RuleStats {
     }
 
     #[inline]
-    pub(crate) fn count(&self, thread: ThreadId, bytes: u64) {
+    pub(crate) fn count(&self, thread: ThreadId, packets: u64, bytes: u64) {
         let row = &self.threads[thread.index()];
-        row.0.add(1);
+        row.0.add(packets);
         row.1.add(bytes);
     }
 

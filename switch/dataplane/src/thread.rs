@@ -1,7 +1,7 @@
 //! A PMD thread's loop: every queue it owns, once per turn; then what others left for it, and a bounded bit of
 //! housekeeping. Spawning and pinning are the daemon's.
 
-use std::{os::fd::RawFd, sync::Arc};
+use std::{io, os::fd::RawFd, sync::Arc};
 
 use crossbeam::channel::{Receiver, Sender};
 use weft_pmd::{Caps, FramePool, PortQueue, Queue, sys};
@@ -59,10 +59,16 @@ pub struct FlowDump {
     pub flows: Vec<FlowEntry>,
     /// Where to go on; `None`: that was the last piece.
     pub next: Option<usize>,
-    /// The thread's clock, to tell idle times.
-    pub now_ns: u64,
+    /// The thread's clock, milliseconds, to tell idle times.
+    pub now_ms: u32,
     /// The generation in force: entries of another are stale.
-    pub generation: u64,
+    pub generation: u32,
+}
+
+/// The clock that flow entries keep: it wraps after 49 days, which no idle flow lives to see.
+#[inline]
+pub(crate) fn milliseconds(now_ns: u64) -> u32 {
+    (now_ns / 1_000_000) as u32
 }
 
 /// How a thread with nothing to do behaves.
@@ -119,11 +125,11 @@ const SLEEP_MAX_MS: i32 = 500;
 const SLEEP_PENDING_MS: i32 = 1;
 
 impl PmdThread {
-    /// A thread without queues; they come by [`Command::Attach`].
-    pub fn new(parts: Parts) -> Self {
+    /// A thread without queues; they come by [`Command::Attach`]. Fails where there is no memory for its flow table.
+    pub fn new(parts: Parts) -> io::Result<Self> {
         let egress = Egress::new(parts.id, parts.mailboxes.clone(), parts.exits, parts.counters.clone());
-        let flows = FlowTable::new(parts.flows, parts.secret);
-        Self {
+        let flows = FlowTable::new(parts.flows, parts.secret, true)?;
+        Ok(Self {
             pipeline: Pipeline::new(parts.pool, egress, flows, parts.counters),
             reader: parts.reader,
             mailboxes: parts.mailboxes,
@@ -132,7 +138,7 @@ impl PmdThread {
             swept_ns: 0,
             counted_ns: 0,
             stopping: false,
-        }
+        })
     }
 
     /// Turns until stopped. `clock` gives nanoseconds.
@@ -201,17 +207,17 @@ impl PmdThread {
         if elapsed == 0 {
             return;
         }
-        let since_last_round = now_ns.saturating_sub(PERIODS_PER_ROUND as u64 * PERIOD_NS);
+        const ROUND_MS: u32 = (PERIODS_PER_ROUND as u64 * PERIOD_NS / 1_000_000) as u32;
         self.swept_ns = now_ns;
         let Pipeline { flows, counters, egress, .. } = &mut self.pipeline;
         let snapshot = self.reader.get();
-        let horizon_ns = now_ns.saturating_sub(snapshot.flow_idle_ns.max(PERIOD_NS));
+        let (now_ms, generation) = (milliseconds(now_ns), snapshot.generation as u32);
         let n = (flows.slots() / PERIODS_PER_ROUND + 1).saturating_mul(elapsed as usize).min(flows.slots());
-        flows.sweep(n, horizon_ns, |entry| {
+        flows.sweep(n, now_ms, snapshot.flow_idle_ms.max(1), |entry| {
             // An entry of an older generation may tell of where an address was before it moved.
             if entry.program.learnt
-                && entry.generation == snapshot.generation
-                && entry.used_ns >= since_last_round
+                && entry.state.generation == generation
+                && now_ms.wrapping_sub(entry.state.used_ms) <= ROUND_MS
                 && let Some(port) = entry.key.ingress()
             {
                 let vlan = entry.key.vlan().unwrap_or(0);
@@ -270,8 +276,8 @@ impl PmdThread {
                 /// Slots per piece: some microseconds of copying.
                 const PIECE: usize = 256;
                 let (entries, next) = flows.dump(from, PIECE);
-                let generation = self.reader.get().generation;
-                let _ = reply.send(FlowDump { flows: entries, next, now_ns, generation });
+                let (generation, now_ms) = (self.reader.get().generation as u32, milliseconds(now_ns));
+                let _ = reply.send(FlowDump { flows: entries, next, now_ms, generation });
                 return;
             }
             Command::Stop => self.stopping = true,

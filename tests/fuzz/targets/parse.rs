@@ -17,10 +17,10 @@ fuzz_target!(|data: &[u8]| {
     let mut pool = FramePool::new(memory.clone());
     let Some(mut frame) = pool.alloc_copy(packet) else { return };
     let gso = [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp].get(usize::from(kind % 4)).copied();
-    frame.offload = Offload {
-        csum: Csum::Partial { start: u16::from(*start), offset: u16::from(*offset) },
+    frame.set_offload(Offload {
+        csum: Csum::Partial { start: u16::from(*start), offset: *offset },
         gso: gso.map(|kind| Gso { kind, ecn: false, size: u16::from(*size) * 8 }),
-    };
+    });
     let mut pieces = Vec::new();
     let caps = Caps { mtu: 68 + u32::from(*size), csum: kind & 64 != 0, gso: kind & 128 != 0 };
     let _ = offload::fit(&mut pool, frame, &caps, &mut pieces);

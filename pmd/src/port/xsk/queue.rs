@@ -181,7 +181,7 @@ impl XskQueue {
             return self.put_pieces(pool, frame);
         }
         let options = self.describe_checksum(pool, &mut frame);
-        let offload = frame.offload;
+        let offload = frame.offload();
         let (chunk, offset, len) = frame.into_raw();
         let addr = chunk as u64 * SMALL_CHUNK as u64 + u64::from(offset);
         match self.tx.write().push(libc::xdp_desc { addr, len, options }) {
@@ -191,7 +191,7 @@ impl XskQueue {
             }
             Err(_) => {
                 let mut frame = Frame::from_raw(chunk, offset, len);
-                frame.offload = offload;
+                frame.set_offload(offload);
                 Err(frame)
             }
         }
@@ -221,7 +221,7 @@ impl XskQueue {
             }
         }
         if let Some(first) = pieces.first_mut() {
-            first.offload = frame.offload;
+            first.set_offload(frame.offload());
         }
         let last = pieces.len() - 1;
         for (i, mut piece) in pieces.into_iter().enumerate() {
@@ -233,7 +233,7 @@ impl XskQueue {
             let _ = self.tx.write().push(libc::xdp_desc { addr, len, options });
             self.in_flight += 1;
         }
-        frame.offload = crate::Offload::default();
+        frame.set_offload(crate::Offload::default());
         pool.free(frame);
         Ok(())
     }
@@ -242,7 +242,7 @@ impl XskQueue {
     /// (Documentation/networking/xsk-tx-metadata.rst).
     fn describe_checksum(&self, pool: &FramePool, frame: &mut Frame) -> u32 {
         const XDP_TXMD_FLAGS_CHECKSUM: u64 = 2;
-        let Csum::Partial { start, offset } = frame.offload.csum else { return 0 };
+        let Csum::Partial { start, offset } = frame.offload().csum else { return 0 };
         if !self.metadata || !pool.push_front(frame, TX_METADATA) {
             crate::offload::complete_checksum(pool, frame);
             return 0;
@@ -251,7 +251,7 @@ impl XskQueue {
         metadata.fill(0);
         metadata[..8].copy_from_slice(&XDP_TXMD_FLAGS_CHECKSUM.to_ne_bytes());
         metadata[8..10].copy_from_slice(&start.to_ne_bytes());
-        metadata[10..12].copy_from_slice(&offset.to_ne_bytes());
+        metadata[10..12].copy_from_slice(&u16::from(offset).to_ne_bytes());
         pool.pull_front(frame, TX_METADATA);
         OPTION_TX_METADATA
     }
@@ -291,7 +291,7 @@ impl PortQueue for XskQueue {
                 self.link(pool, piece, is_last)
             };
             let Some(mut frame) = whole else { continue };
-            frame.offload.csum = Csum::Unknown;
+            frame.set_csum(Csum::Unknown);
             room -= 1;
             if let Err(frame) = burst.push(frame) {
                 pool.free(frame); // can't be: there was room

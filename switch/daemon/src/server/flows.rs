@@ -56,8 +56,8 @@ impl Session {
                     reply.truncated = true;
                     return false;
                 }
-                let stale = flow.generation != dump.generation;
-                reply.flows.push(self.cached_flow(thread.core, flow, dump.now_ns, stale));
+                let stale = flow.state.generation != dump.generation;
+                reply.flows.push(self.cached_flow(thread.core, flow, dump.now_ms, stale));
                 true
             });
         }
@@ -65,16 +65,16 @@ impl Session {
         Ok(reply)
     }
 
-    fn cached_flow(&self, core: usize, flow: &FlowEntry, now_ns: u64, stale: bool) -> CachedFlow {
+    fn cached_flow(&self, core: usize, flow: &FlowEntry, now_ms: u32, stale: bool) -> CachedFlow {
         let port = flow.key.ingress().map_or("?".into(), |id| self.port_word(id));
         CachedFlow {
             core,
             port,
             flow: describe(&flow.key),
             actions: self.describe_program(&flow.program),
-            packets: flow.packets,
-            bytes: flow.bytes,
-            idle_ms: now_ns.saturating_sub(flow.used_ns) / 1_000_000,
+            packets: flow.state.packets,
+            bytes: flow.state.bytes,
+            idle_ms: now_ms.wrapping_sub(flow.state.used_ms).into(),
             stale,
         }
     }
@@ -91,7 +91,7 @@ impl Session {
             Action::PopVlan => "pop_vlan".into(),
             Action::PushVlan(vlan) => format!("push_vlan:{vlan}"),
             Action::Route(index) => match snapshot.rewrites.get(usize::from(*index)) {
-                Some(rewrite) => format!("route:{}", rewrite.dst),
+                Some(rewrite) => format!("route:{}", rewrite.dst()),
                 None => "route".into(),
             },
         };
@@ -114,7 +114,7 @@ fn matches(call: &FlowCache, port: Option<PortId>, key: &FlowKey) -> bool {
     port.is_none_or(|port| key.ingress() == Some(port))
         && call.address.is_none_or(|address| key.src_ip() == address || key.dst_ip() == address)
         && call.protocol.is_none_or(|protocol| is_ip && key.protocol == protocol.0)
-        && call.l4_port.is_none_or(|port| is_ip && (key.src_port == port || key.dst_port == port))
+        && call.l4_port.is_none_or(|port| is_ip && (key.src_port() == port || key.dst_port() == port))
 }
 
 fn describe(key: &FlowKey) -> String {
@@ -131,9 +131,9 @@ fn describe(key: &FlowKey) -> String {
                 (false, address) => address.to_string(),
             };
             let fragment = if is_later { " fragment" } else { "" };
-            let (src, dst) = (end(key.src_ip(), key.src_port), end(key.dst_ip(), key.dst_port));
+            let (src, dst) = (end(key.src_ip(), key.src_port()), end(key.dst_ip(), key.dst_port()));
             let kind = match key.protocol {
-                proto::ICMP | proto::ICMPV6 if !is_later => format!(" type {}", key.dst_port >> 8),
+                proto::ICMP | proto::ICMPV6 if !is_later => format!(" type {}", key.dst_port() >> 8),
                 _ => String::new(),
             };
             format!("{protocol}{fragment} {src} > {dst}{kind}")

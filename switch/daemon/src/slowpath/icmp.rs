@@ -148,7 +148,7 @@ fn may_complain(packet: &Packet<'_>) -> bool {
         }
         IpAddr::V6(v6) => v6 != Ipv6Addr::UNSPECIFIED && !v6.is_multicast() && !v6.is_loopback(),
     };
-    let kind = (packet.key.dst_port >> 8) as u8;
+    let kind = (packet.key.dst_port() >> 8) as u8;
     let is_first = packet.key.tag & FlowKey::LATER_FRAGMENT == 0;
     let is_error = is_first
         && match packet.key.protocol {

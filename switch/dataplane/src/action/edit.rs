@@ -16,7 +16,7 @@ use crate::{
 
 /// Sets one field. A packet that has no such field is left alone.
 pub(super) fn set(field: SetField, frame: &mut Frame, headers: &Headers, pool: &FramePool) {
-    let is_partial = matches!(frame.offload.csum, Csum::Partial { .. });
+    let is_partial = matches!(frame.offload().csum, Csum::Partial { .. });
     let packet = pool.bytes_mut(frame);
     let (l3, l4) = (usize::from(headers.l3), usize::from(headers.l4));
     match (field, headers.kind) {

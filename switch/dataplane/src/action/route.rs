@@ -2,63 +2,72 @@
 
 use weft_pmd::{Frame, FramePool, GsoKind};
 use weft_wire::{
-    checksum,
     ip::{Ipv4, Ipv6},
     l4::{Tcp, Udp},
 };
 use zerocopy::FromBytes;
 
-use super::Context;
 use crate::{
     parse::{Headers, L3},
     program::Verdict,
-    reason::{DropReason, PuntReason},
+    reason::PuntReason,
+    snapshot::Snapshot,
 };
 
 /// Checks TTL and MTU before anything is changed, so that the slow path quotes the packet as its sender sent it.
+#[inline(always)]
 pub(super) fn route(
     frame: &mut Frame,
     headers: &Headers,
     rewrite: u16,
-    end: Verdict,
-    context: &mut Context<'_>,
+    pool: &FramePool,
+    snapshot: &Snapshot,
 ) -> Result<(), Verdict> {
     let l3 = usize::from(headers.l3);
-    let Verdict::Forward(port) = end else { return Ok(()) };
-    let Some(view) = context.snapshot.port(port) else { return Err(Verdict::Drop(DropReason::PortGone)) };
-    if frame.len() - l3 > view.caps.mtu as usize {
-        check_mtu(frame, headers, view.caps.mtu as usize, context.pool)?;
+    let rewrite = &snapshot.rewrites[usize::from(rewrite)];
+    if frame.len() > rewrite.mtu as usize + l3 {
+        check_mtu(frame, headers, rewrite.mtu as usize, pool)?;
     }
-    let macs = context.snapshot.rewrites[usize::from(rewrite)];
-    let bytes = context.pool.bytes_mut(frame);
-    decrement_ttl(&mut bytes[l3..], headers.kind)?;
-    bytes[..6].copy_from_slice(&macs.dst.0);
-    bytes[6..12].copy_from_slice(&macs.src.0);
+    let bytes = pool.bytes_mut(frame);
+    let Some((ethernet, ip)) = bytes.split_at_mut_checked(l3) else { return Ok(()) };
+    match headers.kind {
+        L3::Ipv4 => decrement_ttl(ip)?,
+        L3::Ipv6 => decrement_hop_limit(ip)?,
+        L3::Arp | L3::Other => {}
+    }
+    if let Some(macs) = ethernet.first_chunk_mut() {
+        *macs = rewrite.macs;
+    }
     Ok(())
 }
 
-fn decrement_ttl(l3: &mut [u8], kind: L3) -> Result<(), Verdict> {
-    let expired = Verdict::Punt(PuntReason::TtlExpired);
-    match kind {
-        L3::Ipv4 => {
-            let Ok((ip, _)) = Ipv4::mut_from_prefix(l3) else { return Ok(()) };
-            if ip.ttl <= 1 {
-                return Err(expired);
-            }
-            let old = [ip.ttl, ip.protocol];
-            ip.ttl -= 1;
-            ip.checksum.set(checksum::update(ip.checksum.get(), &old, &[ip.ttl, ip.protocol]));
-        }
-        L3::Ipv6 => {
-            let Ok((ip, _)) = Ipv6::mut_from_prefix(l3) else { return Ok(()) };
-            if ip.hop_limit <= 1 {
-                return Err(expired);
-            }
-            ip.hop_limit -= 1;
-        }
-        L3::Arp | L3::Other => {}
+#[inline]
+fn decrement_ttl(ip: &mut [u8]) -> Result<(), Verdict> {
+    // TTL, protocol, checksum.
+    let Some([ttl, _, sum @ ..]) = ip.get_mut(8..).and_then(|ip| ip.first_chunk_mut::<4>()) else {
+        return Ok(());
+    };
+    if *ttl <= 1 {
+        return Err(Verdict::Punt(PuntReason::TtlExpired));
     }
+    *ttl -= 1;
+    // RFC 1624 for a TTL that is one less: the sum's high byte, which here is the low one, is one more, and the sum never
+    // ends as all ones.
+    let more = u32::from(u16::from_le_bytes(*sum)) + 1;
+    *sum = ((more + u32::from(more >= 0xffff)) as u16).to_le_bytes();
     Ok(())
+}
+
+#[inline]
+fn decrement_hop_limit(ip: &mut [u8]) -> Result<(), Verdict> {
+    match ip.get_mut(7) {
+        Some(0..=1) => Err(Verdict::Punt(PuntReason::TtlExpired)),
+        Some(limit) => {
+            *limit -= 1;
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 /// For a frame longer than the MTU: is what goes on the wire longer, too, and may it be cut?
@@ -78,7 +87,7 @@ fn check_mtu(frame: &Frame, headers: &Headers, mtu: usize, pool: &FramePool) -> 
         },
         L3::Arp | L3::Other => return Ok(()),
     };
-    let wire_len = frame.offload.gso.map_or(len, |gso| {
+    let wire_len = frame.offload().gso.map_or(len, |gso| {
         let l4 = &packet[usize::from(headers.l4)..];
         let l4_len = match gso.kind {
             GsoKind::Udp => size_of::<Udp>(),
@@ -87,4 +96,39 @@ fn check_mtu(frame: &Frame, headers: &Headers, mtu: usize, pool: &FramePool) -> 
         usize::from(headers.l4 - headers.l3) + l4_len + usize::from(gso.size)
     });
     if wire_len <= mtu || may_fragment { Ok(()) } else { Err(Verdict::Punt(PuntReason::TooBig)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_wire::checksum;
+
+    use super::*;
+
+    /// After every header's TTL went down its checksum is what it would be if it were computed anew.
+    #[test]
+    fn the_checksum_follows_the_ttl() {
+        for id in 0..=u16::MAX {
+            let [a, b] = id.to_be_bytes();
+            let mut ip = [0x45, 0, 0, 46, a, b, 0x40, 0, 64, 17, 0, 0, 10, 1, 0, 0, 10, 2, 0, 1];
+            let sum = checksum::finish(checksum::sum(&ip, 0)).to_be_bytes();
+            ip[10..12].copy_from_slice(&sum);
+            decrement_ttl(&mut ip).expect("it lives on");
+            let found = [ip[10], ip[11]];
+            (ip[10], ip[11]) = (0, 0);
+            assert_eq!(
+                (ip[8], found),
+                (63, checksum::finish(checksum::sum(&ip, 0)).to_be_bytes()),
+                "id {id}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_hop_changes_nothing() {
+        let mut ip = [0; 20];
+        ip[8] = 1;
+        let before = ip;
+        assert_eq!(decrement_ttl(&mut ip), Err(Verdict::Punt(PuntReason::TtlExpired)));
+        assert_eq!(ip, before);
+    }
 }

@@ -42,5 +42,5 @@ pub(super) fn pop(frame: &mut Frame, headers: &mut Headers, pool: &FramePool) {
 fn shift(frame: &mut Frame, headers: &mut Headers, by: i16) {
     headers.l3 = headers.l3.wrapping_add_signed(by);
     headers.l4 = headers.l4.wrapping_add_signed(by);
-    frame.offload.shift(by.into());
+    frame.shift_offload(by.into());
 }

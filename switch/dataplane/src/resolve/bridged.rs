@@ -100,7 +100,7 @@ fn suppressed(
     if !network.suppress || !key.dst_mac.is_group() {
         return None;
     }
-    if key.ethertype == ethertype::ARP && key.dst_port == ARP_REQUEST {
+    if key.ethertype == ethertype::ARP && key.dst_port() == ARP_REQUEST {
         let known = snapshot
             .endpoints
             .iter()

@@ -22,7 +22,7 @@ pub(crate) mod nd {
 
 /// What neighbour discovery a packet is, if any.
 pub(crate) fn nd_type(key: &FlowKey) -> Option<u8> {
-    let kind = (key.dst_port >> 8) as u8;
+    let kind = (key.dst_port() >> 8) as u8;
     (key.ethertype == ethertype::IPV6
         && key.protocol == proto::ICMPV6
         && (nd::ROUTER_SOLICITATION..=nd::REDIRECT).contains(&kind))
@@ -46,7 +46,7 @@ pub(super) fn resolve(
         return dropped(program, DropReason::Spoofed);
     }
     if now.ethertype == ethertype::ARP {
-        return match now.dst_port {
+        return match now.dst_port() {
             ARP_REQUEST => program.ending(Verdict::Punt(PuntReason::Arp)).into(),
             _ => dropped(program, DropReason::Ignored),
         };
