@@ -37,11 +37,13 @@ pub enum Case {
     Rules,
     /// The same, every packet a new flow.
     Miss,
+    /// Established flows, as in `rules`, while another port offers nothing but new ones.
+    Mixed,
 }
 
 impl Case {
     fn is_routed(self) -> bool {
-        matches!(self, Self::L3 | Self::Rules | Self::Miss)
+        !matches!(self, Self::Xconnect | Self::L2)
     }
 }
 
@@ -73,14 +75,32 @@ pub struct Outcome {
     pub stages: Vec<(&'static str, f64)>,
     /// Share of lookups that the flow table answered, percent.
     pub hit_percent: f64,
+    /// In the case `mixed`: what new flows did to established ones.
+    pub mixed: Option<MixedOutcome>,
+}
+
+/// Established flows beside a flood of new ones.
+#[derive(Debug, Clone, Serialize)]
+pub struct MixedOutcome {
+    /// Packets of established flows per second while nothing else came, millions.
+    pub alone_mpps: f64,
+    /// The same during the flood.
+    pub established_mpps: f64,
+    /// New flows decided per second, millions.
+    pub resolved_mpps: f64,
 }
 
 const SRC: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
 const DST: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
 const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const NETWORK: NetworkId = NetworkId(0);
-const PORTS: [PortId; 2] =
-    [const { PortId::from_index(0).expect("a port") }, const { PortId::from_index(1).expect("a port") }];
+const INTRUDER: Mac = Mac([2, 0, 0, 0, 0, 0xc]);
+/// Generator, sink, and the generator of new flows.
+const PORTS: [PortId; 3] = [
+    const { PortId::from_index(0).expect("a port") },
+    const { PortId::from_index(1).expect("a port") },
+    const { PortId::from_index(2).expect("a port") },
+];
 const CAPS: Caps = Caps { mtu: 1500, csum: true, gso: true };
 
 fn spec(setup: &Setup) -> gen_udp::Spec {
@@ -104,14 +124,29 @@ fn spec(setup: &Setup) -> gen_udp::Spec {
     }
 }
 
+/// New flows, without end: more than the flow table holds.
+fn intruder(setup: &Setup) -> gen_udp::Spec {
+    gen_udp::Spec {
+        flows: 4_000_000,
+        src_mac: INTRUDER,
+        src: [10, 1, 128, 0].into(),
+        in_order: true,
+        ..spec(&Setup { ipv6: false, ..*setup })
+    }
+}
+
 /// Every flow's source is an address of the one pod behind the generator.
-fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 2]) -> Snapshot {
+fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 3]) -> Snapshot {
     let spec = spec(setup);
     let mode = if setup.case.is_routed() { Mode::Routed } else { Mode::Bridged };
-    let mut sources: Vec<IpAddr> =
-        (0..setup.flows.div_ceil(50_000)).map(|i| spec.flow(i * 50_000).src).collect();
-    sources.dedup();
-    let endpoints = [(SRC, PORTS[0], sources), (DST, PORTS[1], vec![spec.dst])];
+    let sources = |spec: &gen_udp::Spec| -> Vec<IpAddr> {
+        (0..spec.flows.div_ceil(50_000)).map(|i| spec.flow(i * 50_000).src).collect()
+    };
+    let endpoints = [
+        (SRC, PORTS[0], sources(&spec)),
+        (DST, PORTS[1], vec![spec.dst]),
+        (INTRUDER, PORTS[2], sources(&intruder(setup))),
+    ];
     let mut routes = Routes::default();
     routes.insert(spec.dst.into(), Route::Endpoint { network: NETWORK, port: PORTS[1], rewrite: 0 });
     let role = if mode == Mode::Routed { Role::Pod } else { Role::Access(NETWORK) };
@@ -159,7 +194,7 @@ fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 2]) -> Snapshot {
         rules: Arc::new(RuleTable::new(match setup.case {
             Case::Xconnect => vec![xconnect],
             Case::L2 | Case::L3 => Vec::new(),
-            Case::Rules | Case::Miss => ruleset::rules(setup.rules),
+            Case::Rules | Case::Miss | Case::Mixed => ruleset::rules(setup.rules),
         })),
         host: None,
         flow_idle_ms: IDLE_MS,
@@ -170,12 +205,16 @@ fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 2]) -> Snapshot {
 pub fn thread(setup: &Setup) -> std::io::Result<Bench> {
     let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
     let memory = Memory::new(16).map_err(|error| other(&error))?;
-    let stats = [(); 2].map(|()| Arc::new(PortStats::new(1, 1)));
+    let stats = [(); 3].map(|()| Arc::new(PortStats::new(1, 1)));
     let publisher = Publisher::new(snapshot(setup, &stats));
     let (commands, receiver) = channel::unbounded();
     let counters = Arc::new(ThreadCounters::default());
     let source = gen_udp::open(&spec(setup)).map_err(|error| other(&error))?;
-    for ((opened, port), stats) in [source, null::open(1, 1500)].into_iter().zip(PORTS).zip(&stats) {
+    let mut opened = vec![source, null::open(1, 1500)];
+    if setup.case == Case::Mixed {
+        opened.push(gen_udp::open(&intruder(setup)).map_err(|error| other(&error))?);
+    }
+    for ((opened, port), stats) in opened.into_iter().zip(PORTS).zip(&stats) {
         for queue in opened.queues {
             let attach = Command::Attach { port, id: QueueId(0), queue, caps: CAPS, stats: stats.clone() };
             commands.send(attach).map_err(|error| other(&error))?;
@@ -206,7 +245,7 @@ pub struct Bench {
     /// What it counts.
     pub counters: Arc<ThreadCounters>,
     commands: channel::Sender<Command>,
-    stats: [Arc<PortStats>; 2],
+    stats: [Arc<PortStats>; 3],
     _publisher: Publisher<Snapshot>,
 }
 
@@ -239,6 +278,10 @@ impl Bench {
 
 /// Runs a case on this core.
 pub fn run(setup: &Setup) -> std::io::Result<Outcome> {
+    let alone = match setup.case {
+        Case::Mixed => Some(run(&Setup { case: Case::Rules, ..*setup })?),
+        _ => None,
+    };
     let mut bench = thread(setup)?;
     let (start, mut ahead_ns) = (Instant::now(), 0);
     // Every flow is in the table before counting begins. Unless new ones are what is measured: then all are forgotten
@@ -253,7 +296,9 @@ pub fn run(setup: &Setup) -> std::io::Result<Outcome> {
     if setup.case == Case::Miss {
         ahead_ns = bench.forget_flows(start.elapsed().as_nanos() as u64);
     }
-    let Bench { thread, counters, .. } = &mut bench;
+    let Bench { thread, counters, stats, .. } = &mut bench;
+    let established = || stats[0].queue(QueueId(0)).rx_packets.get();
+    let established_before = established();
     let clock = || ahead_ns + start.elapsed().as_nanos() as u64;
     let (packets, hits, misses) =
         (counters.packets.get(), counters.flow_hits.get(), counters.flow_misses.get());
@@ -274,6 +319,11 @@ pub fn run(setup: &Setup) -> std::io::Result<Outcome> {
         cycles_per_packet: cycles as f64 / packets,
         source_and_sink_cycles: source_and_sink(setup)?,
         stages: stages(counters, &before),
+        mixed: alone.map(|alone| MixedOutcome {
+            alone_mpps: alone.mpps,
+            established_mpps: (established() - established_before) as f64 / elapsed / 1e6,
+            resolved_mpps: misses / elapsed / 1e6,
+        }),
         hit_percent: 100.0 * hits / (hits + misses).max(1.0),
     })
 }

@@ -11,5 +11,7 @@
 
 pub mod blast;
 pub mod core;
+pub mod curve;
 pub mod generator;
+pub mod plot;
 pub mod ruleset;

@@ -1,13 +1,13 @@
 //! `weft-perf`: benchmarks, and the generators they use.
 #![deny(unsafe_code)]
 
-use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
     core::{self, Case, Setup},
-    generator,
+    curve, generator,
 };
 use weft_pmd::port::gen_udp;
 use weft_wire::Mac;
@@ -45,6 +45,21 @@ enum Verb {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Cycles per packet over the number of flows: `curve.json` and `curve.svg`.
+    Curve {
+        /// Where to write them.
+        #[arg(long, default_value = "perf/results")]
+        out: PathBuf,
+        /// Runs of each figure; the median counts.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// Each for so long.
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+        /// Pin to this core.
+        #[arg(long, default_value_t = 1)]
+        cpu: usize,
     },
     /// Offer UDP frames to a veth from the kernel's XDP, at several times what sockets reach.
     Blast(Traffic),
@@ -90,27 +105,63 @@ fn main() -> ExitCode {
     }
 }
 
+/// One line for people, and one more for the case `mixed`.
+fn print_outcome(case: Case, flows: u32, outcome: &core::Outcome) {
+    let stages: Vec<String> =
+        outcome.stages.iter().map(|(stage, cycles)| format!("{stage} {cycles:.0}")).collect();
+    println!(
+        "{case:?} {flows} flows: {:.1} Mpps, {:.0} cycles/packet (source and sink {:.0}; {}), {:.1} % hits",
+        outcome.mpps,
+        outcome.cycles_per_packet,
+        outcome.source_and_sink_cycles,
+        stages.join(", "),
+        outcome.hit_percent
+    );
+    if let Some(mixed) = &outcome.mixed {
+        println!(
+            "established flows: {:.1} Mpps, alone {:.1}: {:.0} % lost; new ones decided: {:.2} M/s",
+            mixed.established_mpps,
+            mixed.alone_mpps,
+            100.0 * (1.0 - mixed.established_mpps / mixed.alone_mpps),
+            mixed.resolved_mpps
+        );
+    }
+}
+
+fn pin(cpu: usize) -> Result<(), Box<dyn std::error::Error>> {
+    if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+        Ok(())
+    } else {
+        Err(format!("this process may not run on core {cpu}: choose another with --cpu").into())
+    }
+}
+
 fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
     match verb {
         Verb::Core { case, flows, rules, ipv6, seconds, cpu, json } => {
-            if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-                return Err(format!("this process may not run on core {cpu}").into());
-            }
+            pin(cpu)?;
             let outcome = core::run(&Setup { case, flows: flows.max(1), rules, ipv6, seconds })?;
             if json {
                 println!("{}", serde_json::to_string(&outcome)?);
             } else {
-                let stages: Vec<String> =
-                    outcome.stages.iter().map(|(stage, cycles)| format!("{stage} {cycles:.0}")).collect();
-                println!(
-                    "{case:?} {flows} flows: {:.1} Mpps, {:.0} cycles/packet (source and sink {:.0}; {}), {:.1} % hits",
-                    outcome.mpps,
-                    outcome.cycles_per_packet,
-                    outcome.source_and_sink_cycles,
-                    stages.join(", "),
-                    outcome.hit_percent
-                );
+                print_outcome(case, flows, &outcome);
             }
+        }
+        Verb::Curve { out, runs, seconds, cpu } => {
+            pin(cpu)?;
+            curve::run(&out, runs, seconds, |point| {
+                let spread =
+                    |pick: fn(f64, f64) -> f64| point.runs.iter().copied().reduce(pick).unwrap_or(0.0);
+                println!(
+                    "{:<9} {:>8} flows {:>6.1} cycles/packet ({:.1}–{:.1})",
+                    point.case,
+                    point.flows,
+                    point.median.cycles_per_packet,
+                    spread(f64::min),
+                    spread(f64::max)
+                );
+            })?;
+            println!("written: {0}/curve.json {0}/curve.svg", out.display());
         }
         Verb::Blast(traffic) => {
             let blast = Blast {

@@ -28,7 +28,7 @@ kind = "null"
 [[port]]
 name = "source"
 kind = "gen"
-flows = 1000
+flows = 100
 size = 64
 limit = 50000
 [[endpoint]]
@@ -78,7 +78,7 @@ fn every_verb_answers_in_words_and_in_json() {
         assert!(!weftd.must(&words).trim().is_empty(), "{verb}");
         assert!(weftd.json(&words).is_object(), "{verb}");
     }
-    // Verdicts partition what came in; the generator's address is its endpoint's for the first 1000 flows.
+    // Verdicts partition what came in; the generator's address is its endpoint's for all its flows.
     let source = weftd.json(&["port", "show", "source"]);
     let count = |name: &str| source[name].as_u64().unwrap_or(0);
     assert_eq!(

@@ -149,6 +149,44 @@ fn a_full_port_drops_what_it_must_and_says_so() {
     sim.finish();
 }
 
+/// A port that sends nothing but new flows, while another keeps the thread busy with established ones: it loses what is
+/// over its share, the other nothing; alone it loses nothing.
+#[test]
+fn a_flood_of_new_flows_takes_its_share_and_no_more() {
+    let established = || eth(A, GATEWAY).udp("10.244.0.10", "10.244.0.11", (9, 80), 64, 3);
+    let new = |n: usize| {
+        let ports = (1 + (n % 60_000) as u16, 1 + (n / 60_000) as u16);
+        eth(B, GATEWAY).udp("10.244.0.11", "10.244.0.10", ports, 64, 3)
+    };
+    let mut sim = Sim::new(NODE);
+    let mut flows = 0;
+    let mut rounds = 0;
+    while sim.drops("b", DropReason::ResolveLimited) == 0 {
+        rounds += 1;
+        assert!(rounds < 10_000, "{flows} new flows, none refused");
+        for _ in 0..64 {
+            sim.put("a", established());
+            sim.put("b", new(flows));
+            flows += 1;
+        }
+        sim.run();
+        sim.check_laws();
+        assert_eq!(sim.tape("b").take().len(), 64, "established flows lose nothing");
+        sim.tape("a").take();
+    }
+    for _ in 0..64 * 20 {
+        sim.put("b", new(flows));
+        flows += 1;
+    }
+    sim.run();
+    let refused = sim.drops("b", DropReason::ResolveLimited);
+    sim.put("b", new(flows));
+    sim.run();
+    assert_eq!(sim.drops("b", DropReason::ResolveLimited), refused, "nobody else wants the thread any more");
+    sim.check_laws();
+    sim.finish();
+}
+
 #[test]
 fn frames_for_a_vanished_device_are_counted() {
     let mut sim = Sim::new(NODE);

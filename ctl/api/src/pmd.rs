@@ -39,4 +39,15 @@ pub struct PmdRow {
     pub hit_percent: f64,
     /// Flows not kept because the table was full, since start.
     pub flow_table_full: u64,
+    /// Where the cycles of busy turns go, in the order of the packet's path.
+    pub stages: Vec<StageRow>,
+}
+
+/// What one stage of the packet's path costs. One burst in 64 is timed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageRow {
+    /// Its name.
+    pub stage: String,
+    /// Time-stamp-counter cycles per packet.
+    pub cycles_per_packet: f64,
 }

@@ -281,7 +281,16 @@ impl Render for PmdRows {
             "flows",
             "hit %",
         ];
-        table(&header, 2..9, rows.collect(), "no PMD threads")
+        let threads = table(&header, 2..9, rows.collect(), "no PMD threads");
+        let Some(first) = self.threads.first() else { return threads };
+        let names = first.stages.iter().map(|stage| stage.stage.as_str());
+        let header: Vec<&str> = ["core"].into_iter().chain(names).collect();
+        let rows = self.threads.iter().map(|row| {
+            let cycles = row.stages.iter().map(|stage| format!("{:.0}", stage.cycles_per_packet));
+            [row.core.to_string()].into_iter().chain(cycles).collect()
+        });
+        let stages = table(&header, 1..header.len(), rows.collect(), "");
+        format!("{threads}\n\ncycles per packet by stage (one burst in 64 is timed)\n{stages}")
     }
 }
 

@@ -1,30 +1,48 @@
 //! Stage 2: flow key → program. A hit costs one probe whatever stands behind it.
 
+use weft_pmd::BURST;
 use weft_wire::l4::tcp_flags::{FIN, RST, SYN};
 
 use crate::{
     batch::Batch,
+    budget::Budget,
     mailbox::Exits,
+    program::Verdict,
+    reason::DropReason,
     resolve,
     snapshot::Snapshot,
     stats::ThreadCounters,
     table::flow::{FlowTable, Installed, State},
 };
 
+/// What deciding new flows needs beside the flow.
+#[derive(Debug)]
+pub(crate) struct Resolver<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) exits: &'a Exits,
+    pub(crate) counters: &'a ThreadCounters,
+    pub(crate) budget: &'a mut Budget,
+    pub(crate) now_ms: u32,
+    /// A packet of the burst was refused.
+    pub(crate) refused: bool,
+}
+
+/// What a burst was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// New flows only, of which at least one was refused.
+    OnlyRefused,
+    /// Anything else.
+    Mixed,
+}
+
 /// Finds each packet's program: from the flow table where a valid entry is there, else by `resolve`.
 #[inline(never)]
-pub(crate) fn classify(
-    batch: &mut Batch,
-    flows: &mut FlowTable,
-    snapshot: &Snapshot,
-    exits: &Exits,
-    counters: &ThreadCounters,
-    now_ms: u32,
-) {
+pub(crate) fn classify(batch: &mut Batch, flows: &mut FlowTable, mut resolver: Resolver<'_>) -> Found {
     for i in batch.live() {
         batch.places[i] = flows.locate(batch.hashes[i], &batch.keys[i]);
     }
-    let generation = snapshot.generation as u32;
+    let (generation, now_ms) = (resolver.snapshot.generation as u32, resolver.now_ms);
     let mut hits = 0;
     for i in batch.live() {
         let bytes = batch.frames.as_slice()[i].len() as u64;
@@ -38,36 +56,44 @@ pub(crate) fn classify(
             batch.programs[i] = *program;
             hits += 1;
         } else {
-            hits += u64::from(unsure(batch, i, flows, snapshot, exits, counters, now_ms));
+            hits += u64::from(resolver.look_again(batch, i, flows, is_handshake));
         }
     }
-    counters.flow_hits.add(hits);
+    if hits > 0 && batch.frames.len() == BURST {
+        resolver.budget.fell_behind();
+    }
+    resolver.counters.flow_hits.add(hits);
+    if hits == 0 && resolver.refused { Found::OnlyRefused } else { Found::Mixed }
 }
 
-/// A packet whose flow is not where it probably was, or that wants more than its flow's program; whether it hit after all.
-#[cold]
-#[inline(never)]
-fn unsure(
-    batch: &mut Batch,
-    i: usize,
-    flows: &mut FlowTable,
-    snapshot: &Snapshot,
-    exits: &Exits,
-    counters: &ThreadCounters,
-    now_ms: u32,
-) -> bool {
-    let bytes = batch.frames.as_slice()[i].len() as u64;
-    let is_handshake = batch.headers[i].tcp_flags & (SYN | FIN | RST) != 0;
-    if !is_handshake
-        && let Some((state, program)) = flows.find(batch.hashes[i], &batch.keys[i])
-        && state.generation == snapshot.generation as u32
-    {
-        state.count(bytes, now_ms);
-        batch.programs[i] = *program;
-        return true;
+impl Resolver<'_> {
+    /// A packet whose flow is not where it probably was, or that wants more than its flow's program; whether it hit after
+    /// all.
+    #[cold]
+    #[inline(never)]
+    fn look_again(&mut self, batch: &mut Batch, i: usize, flows: &mut FlowTable, is_handshake: bool) -> bool {
+        let bytes = batch.frames.as_slice()[i].len() as u64;
+        let known = flows.find(batch.hashes[i], &batch.keys[i]);
+        let is_new = known.is_none();
+        if let Some((state, program)) = known
+            && state.generation == self.snapshot.generation as u32
+            && !is_handshake
+        {
+            state.count(bytes, self.now_ms);
+            batch.programs[i] = *program;
+            return true;
+        }
+        // A flow that is known is decided again at any price: its packets are those of an established one.
+        if is_new && !self.budget.allows() {
+            self.refused = true;
+            batch.decide(i, Verdict::Drop(DropReason::ResolveLimited));
+            return false;
+        }
+        let (snapshot, counters) = (self.snapshot, self.counters);
+        let (exits, now_ms) = (self.exits, self.now_ms);
+        self.budget.charge(|| miss(batch, i, flows, snapshot, exits, counters, now_ms));
+        false
     }
-    miss(batch, i, flows, snapshot, exits, counters, now_ms);
-    false
 }
 
 fn miss(

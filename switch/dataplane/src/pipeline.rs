@@ -8,7 +8,9 @@ use weft_wire::{PortId, ThreadId};
 use crate::{
     action,
     batch::Batch,
-    classify, egress,
+    budget::{self, Budget},
+    classify::{self, Found, Resolver},
+    egress,
     egress::Egress,
     parse,
     program::Verdict,
@@ -25,6 +27,7 @@ pub struct Pipeline {
     pub(crate) egress: Egress,
     pub(crate) flows: FlowTable,
     pub(crate) counters: Arc<ThreadCounters>,
+    pub(crate) budget: Budget,
     batch: Box<Batch>,
 }
 
@@ -35,6 +38,8 @@ pub struct Polled {
     pub port: PortId,
     /// Index among this thread's queues of the port.
     pub queue: usize,
+    /// Turns for which it is left alone: all it had was refused.
+    pub resting: u8,
 }
 
 impl Pipeline {
@@ -46,15 +51,19 @@ impl Pipeline {
     ) -> Self {
         // The batch's ingress is set by every `start`; any port does until then.
         let ingress = const { PortId::from_index(0).expect("0 is a port's index") };
-        Self { pool, egress, flows, counters, batch: Box::new(Batch::new(ingress)) }
+        Self { pool, egress, flows, counters, budget: Budget::new(), batch: Box::new(Batch::new(ingress)) }
     }
 
     /// Receives one burst and takes it all the way out. Returns how many frames there were.
-    pub fn poll(&mut self, from: Polled, snapshot: &Snapshot, now_ns: u64) -> usize {
-        let Self { pool, egress, flows, counters, batch } = self;
+    pub fn poll(&mut self, from: &mut Polled, snapshot: &Snapshot, now_ns: u64) -> usize {
+        let Self { pool, egress, flows, counters, budget, batch } = self;
+        if from.resting > 0 {
+            from.resting -= 1;
+            return 0;
+        }
         let stages = &counters.stages;
         let mut lap = Lap::start(counters.bursts.get());
-        let received = receive(batch, from, egress, pool, snapshot);
+        let received = receive(batch, *from, egress, pool, snapshot);
         if received == 0 {
             return 0;
         }
@@ -62,7 +71,12 @@ impl Pipeline {
         if !cross_connect(batch, from.port, snapshot, egress.thread) {
             parse::parse(batch, pool, flows, snapshot.rules.wants_tcp_flags());
             lap.ended(Stage::Parse, stages);
-            classify::classify(batch, flows, snapshot, &egress.exits, counters, thread::milliseconds(now_ns));
+            let now_ms = thread::milliseconds(now_ns);
+            let (exits, counters) = (&*egress.exits, &**counters);
+            let resolver = Resolver { snapshot, exits, counters, budget, now_ms, refused: false };
+            if classify::classify(batch, flows, resolver) == Found::OnlyRefused {
+                from.resting = budget::REST;
+            }
             lap.ended(Stage::Classify, stages);
             action::apply(batch, pool, snapshot, egress.thread, now_ns);
             lap.ended(Stage::Act, stages);

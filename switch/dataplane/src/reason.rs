@@ -51,6 +51,7 @@ reasons! {
         Rule = "rule", "an operator's rule says drop";
         Policed = "policed", "over the rate that a rule allows";
         TooManyActions = "too_many_actions", "more rules with `continue` matched than a program holds";
+        ResolveLimited = "resolve_limited", "a new flow, while established ones keep the thread busy";
         PuntFull = "punt_full", "the slow path is behind: its ring is full";
         // egress side
         PortGone = "port_gone", "the port to leave by is gone";

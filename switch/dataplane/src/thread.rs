@@ -174,8 +174,10 @@ impl PmdThread {
             worked = true;
         }
         let Self { pipeline, reader, polled, mailboxes, .. } = self;
+        pipeline.budget.turn();
         let snapshot = reader.get();
-        for &from in polled.iter() {
+        for from in polled.iter_mut() {
+            worked |= from.resting > 0; // there is something in it
             let received = pipeline.poll(from, snapshot, now_ns);
             if received > 0 {
                 pipeline.counters.bursts.add(1);
@@ -289,7 +291,7 @@ impl PmdThread {
         self.polled.clear();
         for (index, local) in self.pipeline.egress.ports.iter().enumerate() {
             let (Some(local), Some(port)) = (local, PortId::from_index(index as u16)) else { continue };
-            self.polled.extend((0..local.queues.len()).map(|queue| Polled { port, queue }));
+            self.polled.extend((0..local.queues.len()).map(|queue| Polled { port, queue, resting: 0 }));
         }
     }
 

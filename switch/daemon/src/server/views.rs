@@ -5,14 +5,14 @@ use std::time::Instant;
 use weft_ctl_api::{
     Error,
     drops::{DropRow, DropRows, Drops},
-    pmd::{PmdRow, PmdRows},
+    pmd::{PmdRow, PmdRows, StageRow},
     port::{PortDetails, PortRow},
     stats::{QueueStats, Stats, StatsReply},
     status::StatusReply,
 };
 use weft_dataplane::{
     reason::DropReason,
-    stats::{PortStats, ThreadCounters},
+    stats::{PortStats, Stage, ThreadCounters},
 };
 use weft_wire::{Mac, ThreadId};
 
@@ -28,6 +28,8 @@ pub(super) struct PmdSample {
     hits: u64,
     misses: u64,
     cycles: u64,
+    stages: [u64; Stage::ALL.len()],
+    timed_packets: u64,
 }
 
 impl PmdSample {
@@ -40,6 +42,8 @@ impl PmdSample {
             hits: counters.flow_hits.get(),
             misses: counters.flow_misses.get(),
             cycles: weft_pmd::sys::cycles(),
+            stages: Stage::ALL.map(|stage| counters.stages.cycles[stage as usize].get()),
+            timed_packets: counters.stages.packets.get(),
         }
     }
 
@@ -52,6 +56,8 @@ impl PmdSample {
             hits: self.hits - old.hits,
             misses: self.misses - old.misses,
             cycles: self.cycles - old.cycles,
+            stages: std::array::from_fn(|stage| self.stages[stage] - old.stages[stage]),
+            timed_packets: self.timed_packets - old.timed_packets,
         }
     }
 }
@@ -218,6 +224,12 @@ impl Session {
             flows: thread.counters.flows.get(),
             hit_percent: 100.0 * share(passed.hits, passed.hits + passed.misses),
             flow_table_full: thread.counters.flow_table_full.get(),
+            stages: Stage::ALL
+                .map(|stage| StageRow {
+                    stage: stage.word().to_owned(),
+                    cycles_per_packet: share(passed.stages[stage as usize], passed.timed_packets),
+                })
+                .into(),
         }
     }
 }
