@@ -12,6 +12,9 @@ const SHARE: u64 = 10;
 /// loss.
 const SAVED: i64 = 50_000_000;
 
+/// What one flow is charged at most, cycles: the time while the kernel ran something else is not its doing.
+const MOST: i64 = 10_000;
+
 /// Turns for which a queue is left alone that had nothing but new flows, all refused: taking frames in to drop them
 /// costs the others, too. What overflows meanwhile is lost in front of the switch, and counted there.
 pub(crate) const REST: u8 = 15;
@@ -56,9 +59,8 @@ impl Budget {
     pub(crate) fn charge<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let began = sys::cycles();
         let done = work();
-        let cycles = i64::try_from(sys::cycles().wrapping_sub(began)).unwrap_or(0);
-        // In debt by a turn's worth at most: what went before must not lock new flows out for long.
-        self.credit = (self.credit - cycles).max(-SAVED);
+        let cycles = i64::try_from(sys::cycles().wrapping_sub(began)).unwrap_or(MOST);
+        self.credit = (self.credit - cycles.min(MOST)).max(-SAVED);
         done
     }
 }
