@@ -129,10 +129,26 @@ proptest! {
             prop_assert_eq!(&done.expect("it fits")[0].0, &right);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn no_intent_however_wrong_breaks_anything(packet in prop::collection::vec(any::<u8>(), 14..200), start in any::<u16>(), offset in any::<u8>(), size in any::<u16>(), kind in 0..4_usize, mtu in 68_u32..300) {
+    fn no_intent_however_wrong_breaks_anything(
+        is_v4 in any::<bool>(), len in 0_usize..400, spoilt in prop::collection::vec((12..40_usize, any::<u8>()), 0..6),
+        start in any::<u16>(), offset in any::<u8>(), size in any::<u16>(), kind in 0..4_usize, mtu in 68_u32..300,
+    ) {
+        let (src, dst) = ends(is_v4);
+        let mut packet = if kind == 2 { ETH.udp(src, dst, (5, 6), 64, len) } else { ETH.tcp(src, dst, (5, 6), "a", len) };
+        for (at, value) in spoilt {
+            if let Some(byte) = packet.get_mut(at) {
+                *byte = value;
+            }
+        }
         let gso = [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp].get(kind).map(|kind| Gso { kind: *kind, ecn: true, size });
-        let _ = fit(&packet, Offload { csum: Csum::Partial { start, offset }, gso }, Caps { mtu, csum: false, gso: false });
+        for csum in [Csum::Partial { start, offset }, Csum::Complete] {
+            let _ = fit(&packet, Offload { csum, gso }, Caps { mtu, csum: false, gso: false });
+        }
     }
 }

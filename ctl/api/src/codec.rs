@@ -120,6 +120,13 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_written_as_they_were_read() {
+        let number: f64 = "8888888888888888.888e3".parse().unwrap();
+        let read: f64 = serde_json::from_str("8888888888888888.888e3").unwrap();
+        assert_eq!(read, number);
+    }
+
+    #[test]
     fn too_long_is_said_before_it_is_read() {
         let error = decode::<Request>(&[0xff, 0xff, 0xff, 0xff], REQUEST_MAX).unwrap_err();
         assert_eq!(error, DecodeError::TooLong { len: u32::MAX as usize, max: REQUEST_MAX });

@@ -40,6 +40,9 @@ pub(super) fn find(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
         ethertype::IPV4 => {
             let (ip, _) = Ipv4::ref_from_prefix(&packet[l3..]).map_err(|_| Unfit::Malformed)?;
             let end = l3 + usize::from(ip.total_len.get());
+            if ip.header_len() < size_of::<Ipv4>() {
+                return Err(Unfit::Malformed);
+            }
             (Some(4), l3 + ip.header_len(), end, ip.fragment.get() & Ipv4::DF == 0, ip.protocol)
         }
         ethertype::IPV6 => {
