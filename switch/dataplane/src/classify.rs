@@ -89,37 +89,28 @@ impl Resolver<'_> {
             batch.decide(i, Verdict::Drop(DropReason::ResolveLimited));
             return false;
         }
-        let (snapshot, counters) = (self.snapshot, self.counters);
-        let (exits, now_ms) = (self.exits, self.now_ms);
-        self.budget.charge(|| miss(batch, i, flows, snapshot, exits, counters, now_ms));
+        self.resolve(batch, i, flows);
         false
     }
-}
 
-fn miss(
-    batch: &mut Batch,
-    i: usize,
-    flows: &mut FlowTable,
-    snapshot: &Snapshot,
-    exits: &Exits,
-    counters: &ThreadCounters,
-    now_ms: u32,
-) {
-    let key = batch.keys[i];
-    let resolved = resolve::resolve(&key, snapshot);
-    batch.programs[i] = resolved.program;
-    counters.flow_misses.add(1);
-    if let Some(learn) = resolved.learn {
-        if exits.learns.push(learn).is_ok() {
-            exits.bell.ring();
-        } else {
-            counters.learn_lost.add(1);
+    fn resolve(&self, batch: &mut Batch, i: usize, flows: &mut FlowTable) {
+        let Self { snapshot, exits, counters, now_ms, .. } = *self;
+        let key = batch.keys[i];
+        let resolved = resolve::resolve(&key, snapshot);
+        batch.programs[i] = resolved.program;
+        counters.flow_misses.add(1);
+        if let Some(learn) = resolved.learn {
+            if exits.learns.push(learn).is_ok() {
+                exits.bell.ring();
+            } else {
+                counters.learn_lost.add(1);
+            }
         }
+        let bytes = batch.frames.as_slice()[i].len() as u64;
+        let state = State::first(bytes, snapshot.generation as u32, now_ms);
+        if flows.install(batch.hashes[i], &key, resolved.program, state) == Installed::TableFull {
+            counters.flow_table_full.add(1);
+        }
+        counters.flows.set(flows.len() as u64);
     }
-    let bytes = batch.frames.as_slice()[i].len() as u64;
-    let state = State::first(bytes, snapshot.generation as u32, now_ms);
-    if flows.install(batch.hashes[i], &key, resolved.program, state) == Installed::TableFull {
-        counters.flow_table_full.add(1);
-    }
-    counters.flows.set(flows.len() as u64);
 }

@@ -174,7 +174,7 @@ impl PmdThread {
             worked = true;
         }
         let Self { pipeline, reader, polled, mailboxes, .. } = self;
-        pipeline.budget.turn();
+        pipeline.budget.turn(now_ns);
         let snapshot = reader.get();
         for from in polled.iter_mut() {
             worked |= from.resting > 0; // there is something in it
