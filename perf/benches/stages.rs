@@ -4,7 +4,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weft_dataplane::{key::HashSecret, parse::parse_packet};
 use weft_perf::core::{Case, Setup, thread};
 use weft_pmd::{Burst, FramePool, Memory, PortQueue, port::gen_udp};
-use weft_wire::Mac;
+use weft_wire::{Mac, checksum};
 
 fn packet() -> Vec<u8> {
     let spec = gen_udp::Spec {
@@ -33,6 +33,11 @@ fn stages(c: &mut Criterion) {
     let (key, _) = parse_packet(&packet).expect("a good packet");
     let secret = HashSecret::new([1, 2, 3, 4]);
     c.bench_function("hash", |b| b.iter(|| secret.hash(std::hint::black_box(&key))));
+    for len in [20, 1448] {
+        let bytes = vec![0x5a; len];
+        let sum = || checksum::sum(std::hint::black_box(&bytes), 0);
+        c.bench_function(&format!("checksum of {len} bytes"), |b| b.iter(sum));
+    }
     let mut group = c.benchmark_group("turn of 64 packets");
     group.throughput(Throughput::Elements(64));
     for (name, case, flows) in [

@@ -56,6 +56,19 @@ impl Burst {
         self.frames.drain(..n)
     }
 
+    /// Frees the frames whose bits are set; the others stay, in order.
+    pub fn free_these(&mut self, these: u64, pool: &mut FramePool) {
+        let mut kept = ArrayVec::new();
+        for (i, frame) in self.frames.drain(..).enumerate() {
+            if these >> i & 1 == 1 {
+                pool.free(frame);
+            } else {
+                kept.push(frame);
+            }
+        }
+        self.frames = kept;
+    }
+
     /// Frees every frame; says how many there were.
     pub fn free_all(&mut self, pool: &mut FramePool) -> usize {
         let n = self.frames.len();

@@ -3,11 +3,12 @@
 //!
 //! [`fit`] is the one door egress goes through: what the port can carry passes as it is; the rest is segmented
 //! ([`mod@segment`]), completed ([`checksum`]) or fragmented ([`mod@fragment`]), or refused with a reason. Nothing is sent
-//! wrong.
+//! wrong. The other way, [`merge`] joins what a port would rather have in one piece.
 
 pub mod checksum;
 mod fragment;
 mod headers;
+pub mod merge;
 mod segment;
 pub mod vnet;
 

@@ -2,5 +2,6 @@
 //! lost, whatever comes in.
 
 mod bridge;
+mod merge;
 mod offload;
 mod router;

@@ -111,3 +111,30 @@ fn super_frames_stay_whole_between_ports_that_take_them() {
         assert!(mean > 5000, "{} → {}: frames of {mean} bytes on average", from.name, to.name);
     }
 }
+
+#[test]
+fn segments_that_arrive_one_by_one_are_joined_for_ports_that_take_super_frames() {
+    if !require_root() {
+        return;
+    }
+    let node = Node::new(&Plan::new(&[Kind::Xsk, Kind::Tap, Kind::Packet]));
+    let received = |ns: &NetNs| {
+        let counter = |name: &str| -> u64 {
+            let text = ns.must(&["cat", &format!("/sys/class/net/eth0/statistics/{name}")]);
+            text.trim().parse().expect("a number")
+        };
+        (counter("rx_packets"), counter("rx_bytes"))
+    };
+    let from = &node.pods[0];
+    for to in &node.pods[1..] {
+        for is_v4 in [true, false] {
+            let before = received(&to.ns);
+            let rate = iperf3(&from.ns, &to.ns, to.address(is_v4), 1);
+            let after = received(&to.ns);
+            let mean = (after.1 - before.1) / (after.0 - before.0).max(1);
+            println!("{} → {}: {rate:.1} Gb/s, received as frames of {mean} bytes", from.name, to.name);
+            assert!(mean > 2 * 1514, "{} → {}: frames of {mean} bytes on average", from.name, to.name);
+        }
+        assert_eq!(checksum_errors(&to.ns), 0, "checksums as received by {}", to.name);
+    }
+}

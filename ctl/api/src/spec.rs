@@ -377,6 +377,10 @@ pub struct PortSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     #[cfg_attr(feature = "clap", arg(long))]
     pub no_default_route: bool,
+    /// Hand TCP segments to the pod one by one, not joined to super-frames (tap, packet).
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub no_gro: bool,
     /// XDP mode (xsk).
     #[serde(default = "auto", skip_serializing_if = "is_auto")]
     #[cfg_attr(feature = "clap", arg(long, value_enum, default_value = "auto"))]

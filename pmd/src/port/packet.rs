@@ -26,6 +26,8 @@ pub struct Spec {
     pub queues: u16,
     /// Largest IP packet, where it is to be less than the device's.
     pub mtu: Option<u32>,
+    /// Join TCP segments that leave together to super-frames.
+    pub join: bool,
 }
 
 /// Opens the port.
@@ -37,7 +39,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
     };
     let (link, sockets, probe) = opened.map_err(no_netns)??;
     let flavour = Flavour::Packet { ifindex: link.ifindex };
-    let queue = |file| Queue::Packet(Box::new(VnetQueue::new(file, flavour)));
+    let queue = |file| Queue::Packet(Box::new(VnetQueue::new(file, flavour, spec.join)));
     Ok(Opened {
         queues: sockets.into_iter().map(queue).collect(),
         info: PortInfo {

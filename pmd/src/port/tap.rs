@@ -20,6 +20,8 @@ pub struct Spec {
     pub queues: u16,
     /// Largest IP packet, bytes. The device's own MTU is set by the daemon, to the same.
     pub mtu: u32,
+    /// Join TCP segments that leave together to super-frames.
+    pub join: bool,
 }
 
 /// Makes the device.
@@ -55,7 +57,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
         }
     }
     let link = net::link_info(&spec.name).map_err(refused("asking for the device"))?;
-    let queue = |file| Queue::Tap(Box::new(VnetQueue::new(file, Flavour::Tap)));
+    let queue = |file| Queue::Tap(Box::new(VnetQueue::new(file, Flavour::Tap, spec.join)));
     Ok(Opened {
         queues: files.into_iter().map(queue).collect(),
         info: PortInfo {

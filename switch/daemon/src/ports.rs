@@ -52,6 +52,7 @@ pub fn open(desired: &Desired, index: usize, memory: &Arc<Memory>) -> Result<Ope
             netns: spec.netns.as_deref().map(netns),
             queues: count(spec)?,
             mtu: spec.mtu,
+            join: !spec.no_gro,
         })?,
         PortKind::Tap => return open_tap(desired, index),
         PortKind::Null => null::open(count(spec)?, spec.mtu.unwrap_or(DEFAULT_MTU)),
@@ -127,8 +128,9 @@ fn open_tap(desired: &Desired, index: usize) -> Result<Opened, OpenError> {
     let placement = placement(desired, index);
     // Unique among weftd's own, and no name a person would give.
     let name = format!("weft{:x}t{index}", std::process::id() & 0xffff);
-    let queues = count(&desired.ports[index].spec)?;
-    let mut opened = tap::open(&tap::Spec { name, queues, mtu: placement.mtu })?;
+    let spec = &desired.ports[index].spec;
+    let queues = count(spec)?;
+    let mut opened = tap::open(&tap::Spec { name, queues, mtu: placement.mtu, join: !spec.no_gro })?;
     netlink::tap::place(opened.info.ifindex, &placement)?;
     if let Some(mac) = placement.mac {
         opened.info.mac = mac;

@@ -285,6 +285,10 @@ fn check_kind(spec: &PortSpec) -> Result<(), Invalid> {
     only("limit", spec.limit.is_some(), PortKind::Gen)?;
     only("rx_file", spec.rx_file.is_some(), PortKind::Pcap)?;
     only("tx_file", spec.tx_file.is_some(), PortKind::Pcap)?;
+    if spec.no_gro && !matches!(spec.kind, PortKind::Tap | PortKind::Packet) {
+        let problem = format!("a port of kind {} takes no super-frames", spec.kind);
+        return Err(Invalid::new(key("no_gro"), problem, "leave it out"));
+    }
     if let Some(mtu) = spec.mtu.filter(|mtu| !(68..=65_535).contains(mtu)) {
         // RFC 791: 68 bytes is the least an internet module must forward; RFC 8200 asks 1280 for IPv6.
         return Err(Invalid::new(
