@@ -136,7 +136,7 @@ fn intruder(setup: &Setup) -> gen_udp::Spec {
 }
 
 /// Every flow's source is an address of the one pod behind the generator.
-fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 3]) -> Snapshot {
+fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 3]) -> Snapshot {
     let spec = spec(setup);
     let mode = if setup.case.is_routed() { Mode::Routed } else { Mode::Bridged };
     let sources = |spec: &gen_udp::Spec| -> Vec<IpAddr> {
@@ -150,12 +150,12 @@ fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 3]) -> Snapshot {
     let mut routes = Routes::default();
     routes.insert(spec.dst.into(), Route::Endpoint { network: NETWORK, port: PORTS[1], rewrite: 0 });
     let role = if mode == Mode::Routed { Role::Pod } else { Role::Access(NETWORK) };
-    let port = |stats: &Arc<PortStats>| {
+    let port = |(stats, owners): (&Arc<PortStats>, &Vec<ThreadId>)| {
         let view = PortView {
             role: role.clone(),
             mac: Mac::ZERO,
             caps: CAPS,
-            owners: vec![ThreadId(0)],
+            owners: owners.clone(),
             network: Some(NETWORK),
             stats: stats.clone(),
         };
@@ -173,7 +173,7 @@ fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 3]) -> Snapshot {
         matching: Match { port: Some(PORTS[0]), ..Match::default() },
         steps: Vec::new(),
         end: Some(Verdict::Forward(PORTS[1])),
-        stats: Arc::new(RuleStats::new(1)),
+        stats: Arc::new(RuleStats::new(layout.threads)),
     };
     let stations: Fdb = [(SRC, PORTS[0]), (DST, PORTS[1])]
         .map(|(mac, port)| ((NETWORK, mac), Station { port, vlan: None }))
@@ -185,7 +185,7 @@ fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 3]) -> Snapshot {
         .collect();
     Snapshot {
         generation: 1,
-        ports: stats.iter().map(port).collect(),
+        ports: stats.iter().zip(&layout.owners).map(port).collect(),
         networks: vec![Arc::new(network)],
         endpoints: Arc::new(if mode == Mode::Routed { pods } else { HashMap::new() }),
         routes: Arc::new(routes),
@@ -201,37 +201,72 @@ fn snapshot(setup: &Setup, stats: &[Arc<PortStats>; 3]) -> Snapshot {
     }
 }
 
+/// How many PMD threads there are, and which of them owns each queue of each port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    threads: usize,
+    owners: [Vec<ThreadId>; 3],
+}
+
+impl Layout {
+    /// Every thread has a queue of its own of every port.
+    pub fn apart(threads: usize) -> Self {
+        let all: Vec<ThreadId> = (0..threads as u16).map(ThreadId).collect();
+        Self { threads, owners: [all.clone(), all, vec![ThreadId(0)]] }
+    }
+
+    /// One thread receives, another sends: every frame is handed over.
+    pub fn handed_over() -> Self {
+        Self { threads: 2, owners: [vec![ThreadId(0)], vec![ThreadId(1)], vec![ThreadId(0)]] }
+    }
+}
+
 /// A PMD thread with the case's ports and configuration, ready to turn.
 pub fn thread(setup: &Setup) -> std::io::Result<Bench> {
+    threads(setup, &Layout::apart(1)).map(|mut threads| threads.remove(0))
+}
+
+/// PMD threads of one switch: one memory, one configuration, each with a table of its own.
+pub fn threads(setup: &Setup, layout: &Layout) -> std::io::Result<Vec<Bench>> {
     let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
-    let memory = Memory::new(16).map_err(|error| other(&error))?;
-    let stats = [(); 3].map(|()| Arc::new(PortStats::new(1, 1)));
-    let publisher = Publisher::new(snapshot(setup, &stats));
-    let (commands, receiver) = channel::unbounded();
-    let counters = Arc::new(ThreadCounters::default());
-    let source = gen_udp::open(&spec(setup)).map_err(|error| other(&error))?;
-    let mut opened = vec![source, null::open(1, 1500)];
+    let memory = Memory::new(16 * layout.threads).map_err(|error| other(&error))?;
+    let stats =
+        std::array::from_fn(|port| Arc::new(PortStats::new(layout.owners[port].len(), layout.threads)));
+    let publisher = Arc::new(Publisher::new(snapshot(setup, layout, &stats)));
+    let mailboxes: Arc<[Mailbox]> = (0..layout.threads).map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
+    let exits = Arc::new(Exits::new()?);
+    let queues = |port: usize| layout.owners[port].len() as u16;
+    let open = |spec: gen_udp::Spec| gen_udp::open(&spec).map_err(|error| other(&error));
+    let source = open(gen_udp::Spec { queues: queues(0), ..spec(setup) })?;
+    let mut opened = vec![source, null::open(queues(1), 1500)];
     if setup.case == Case::Mixed {
-        opened.push(gen_udp::open(&intruder(setup)).map_err(|error| other(&error))?);
+        opened.push(open(intruder(setup))?);
     }
-    for ((opened, port), stats) in opened.into_iter().zip(PORTS).zip(&stats) {
-        for queue in opened.queues {
-            let attach = Command::Attach { port, id: QueueId(0), queue, caps: CAPS, stats: stats.clone() };
-            commands.send(attach).map_err(|error| other(&error))?;
+    let mut benches = Vec::new();
+    for id in 0..layout.threads {
+        let (commands, receiver) = channel::unbounded();
+        let counters = Arc::new(ThreadCounters::default());
+        let thread = PmdThread::new(Parts {
+            id: ThreadId(id as u16),
+            pool: FramePool::new(memory.clone()),
+            reader: publisher.reader(),
+            mailboxes: mailboxes.clone(),
+            exits: exits.clone(),
+            commands: receiver,
+            counters: counters.clone(),
+            flows: (setup.flows as usize * 2).max(1024),
+            secret: HashSecret::new([0x5eed, 0xfeed, 0xbeef, 0xcafe]),
+        })?;
+        benches.push(Bench { thread, counters, commands, stats: stats.clone(), _publisher: publisher.clone() });
+    }
+    for (port, opened) in opened.into_iter().enumerate() {
+        for (id, (queue, owner)) in opened.queues.into_iter().zip(&layout.owners[port]).enumerate() {
+            let (id, stats) = (QueueId(id as u16), stats[port].clone());
+            let attach = Command::Attach { port: PORTS[port], id, queue, caps: CAPS, stats };
+            benches[owner.index()].commands.send(attach).map_err(|error| other(&error))?;
         }
     }
-    let thread = PmdThread::new(Parts {
-        id: ThreadId(0),
-        pool: FramePool::new(memory),
-        reader: publisher.reader(),
-        mailboxes: [Mailbox::new()?].into(),
-        exits: Arc::new(Exits::new()?),
-        commands: receiver,
-        counters: counters.clone(),
-        flows: (setup.flows as usize * 2).max(1024),
-        secret: HashSecret::new([0x5eed, 0xfeed, 0xbeef, 0xcafe]),
-    })?;
-    Ok(Bench { thread, counters, commands, stats, _publisher: publisher })
+    Ok(benches)
 }
 
 /// Longer than any run.
@@ -246,10 +281,20 @@ pub struct Bench {
     pub counters: Arc<ThreadCounters>,
     commands: channel::Sender<Command>,
     stats: [Arc<PortStats>; 3],
-    _publisher: Publisher<Snapshot>,
+    _publisher: Arc<Publisher<Snapshot>>,
 }
 
 impl Bench {
+    /// The way to tell the thread something.
+    pub fn commands(&self) -> channel::Sender<Command> {
+        self.commands.clone()
+    }
+
+    /// What the sink counts, for all threads.
+    pub fn sink(&self) -> Arc<PortStats> {
+        self.stats[1].clone()
+    }
+
     /// Lets time pass, without packets, until no flow is left; how much.
     fn forget_flows(&mut self, mut now_ns: u64) -> u64 {
         const STEP_NS: u64 = 100_000_000;

@@ -15,3 +15,4 @@ pub mod curve;
 pub mod generator;
 pub mod plot;
 pub mod ruleset;
+pub mod scale;

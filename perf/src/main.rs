@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
     core::{self, Case, Setup},
-    curve, generator,
+    curve, generator, scale,
 };
 use weft_pmd::port::gen_udp;
 use weft_wire::Mac;
@@ -60,6 +60,24 @@ enum Verb {
         /// Pin to this core.
         #[arg(long, default_value_t = 1)]
         cpu: usize,
+    },
+    /// Run the packet's path on several cores at once, beside each alone; and handed over from one to another.
+    Scale {
+        /// What the packets go through.
+        #[arg(long, value_enum, default_value = "l3")]
+        case: Case,
+        /// Distinct flows, in random order, of each thread.
+        #[arg(long, default_value_t = 100_000)]
+        flows: u32,
+        /// Each run for so long.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// The cores.
+        #[arg(long, value_delimiter = ',', default_value = "0,1")]
+        cpus: Vec<usize>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Offer UDP frames to a veth from the kernel's XDP, at several times what sockets reach.
     Blast(Traffic),
@@ -128,6 +146,18 @@ fn print_outcome(case: Case, flows: u32, outcome: &core::Outcome) {
     }
 }
 
+fn print_scaling(scaling: &scale::Scaling) {
+    let sum: f64 = scaling.alone_mpps.iter().sum();
+    for (cpu, mpps) in scaling.cpus.iter().zip(&scaling.alone_mpps) {
+        println!("core {cpu} alone: {mpps:.1} Mpps");
+    }
+    let together = scaling.together_mpps;
+    println!("all together: {together:.1} Mpps, {:.0} % of what they do alone", 100.0 * together / sum);
+    if let Some(mpps) = scaling.handed_over_mpps {
+        println!("handed over from core {} to core {}: {mpps:.1} Mpps", scaling.cpus[0], scaling.cpus[1]);
+    }
+}
+
 fn pin(cpu: usize) -> Result<(), Box<dyn std::error::Error>> {
     if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
         Ok(())
@@ -162,6 +192,15 @@ fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
                 );
             })?;
             println!("written: {0}/curve.json {0}/curve.svg", out.display());
+        }
+        Verb::Scale { case, flows, seconds, cpus, json } => {
+            let setup = Setup { case, flows: flows.max(1), rules: 0, ipv6: false, seconds };
+            let scaling = scale::run(&setup, &cpus)?;
+            if json {
+                println!("{}", serde_json::to_string(&scaling)?);
+            } else {
+                print_scaling(&scaling);
+            }
         }
         Verb::Blast(traffic) => {
             let blast = Blast {
