@@ -166,6 +166,9 @@ fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 3]) -> Snap
         gateway_mac: GATEWAY,
         gateways: Vec::new(),
         suppress: false,
+        tunnel: None,
+        remotes: Vec::new(),
+        flood_limit: None,
         members: PORTS.map(|port| (port, None)).to_vec(),
     };
     let xconnect = Rule {
@@ -176,7 +179,7 @@ fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 3]) -> Snap
         stats: Arc::new(RuleStats::new(layout.threads)),
     };
     let stations: Fdb = [(SRC, PORTS[0]), (DST, PORTS[1])]
-        .map(|(mac, port)| ((NETWORK, mac), Station { port, vlan: None }))
+        .map(|(mac, port)| ((NETWORK, mac), Station::Local { port, vlan: None }))
         .into_iter()
         .collect();
     let pods: HashMap<_, _> = endpoints
@@ -196,8 +199,8 @@ fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 3]) -> Snap
             Case::L2 | Case::L3 => Vec::new(),
             Case::Rules | Case::Miss | Case::Mixed => ruleset::rules(setup.rules),
         })),
-        host: None,
         flow_idle_ms: IDLE_MS,
+        ..Snapshot::default()
     }
 }
 
@@ -257,7 +260,13 @@ pub fn threads(setup: &Setup, layout: &Layout) -> std::io::Result<Vec<Bench>> {
             flows: (setup.flows as usize * 2).max(1024),
             secret: HashSecret::new([0x5eed, 0xfeed, 0xbeef, 0xcafe]),
         })?;
-        benches.push(Bench { thread, counters, commands, stats: stats.clone(), _publisher: publisher.clone() });
+        benches.push(Bench {
+            thread,
+            counters,
+            commands,
+            stats: stats.clone(),
+            _publisher: publisher.clone(),
+        });
     }
     for (port, opened) in opened.into_iter().enumerate() {
         for (id, (queue, owner)) in opened.queues.into_iter().zip(&layout.owners[port]).enumerate() {

@@ -42,6 +42,6 @@ pub use burst::{BURST, Burst};
 pub use frame::{ChunkClass, Frame, FramePool};
 pub use memory::{HEADROOM, Memory, MemoryError};
 pub use netns::Netns;
-pub use offload::{Csum, Gso, GsoKind, Offload};
+pub use offload::{Csum, Gso, GsoKind, Offload, Outer};
 pub use pages::Pages;
 pub use port::{Caps, PortError, PortInfo, PortQueue, Queue, Sent};

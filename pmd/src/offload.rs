@@ -9,10 +9,12 @@ pub mod checksum;
 mod fragment;
 mod headers;
 pub mod merge;
+pub mod outer;
 mod segment;
 pub mod vnet;
 
 pub use checksum::{complete_checksum, detect_partial};
+pub use outer::Outer;
 
 use crate::{
     frame::{Frame, FramePool},
@@ -26,12 +28,14 @@ pub struct Offload {
     pub csum: Csum,
     /// Segmentation.
     pub gso: Option<Gso>,
+    /// Of a super-frame that is wrapped up for a tunnel: the shape of the outer header, which every segment gets.
+    pub outer: Option<Outer>,
 }
 
 impl Offload {
     /// In 48 bits behind 16 that are left zero, and nothing but zeros where nothing is left to do. From bit 16 up: the
-    /// checksum's state (2), kind of super-frame (2), ECN (1); from bit 24 where the checksum is (8), from bit 32 where
-    /// summing starts (16), from bit 48 the segments' size (16).
+    /// checksum's state (2), kind of super-frame (2), ECN (1), outer header (2); from bit 24 where the checksum is (8),
+    /// from bit 32 where summing starts (16), from bit 48 the segments' size (16).
     #[inline]
     pub(crate) fn pack(self) -> u64 {
         let csum = match self.csum {
@@ -42,7 +46,8 @@ impl Offload {
         let gso = self.gso.map_or(0, |gso| {
             (gso.kind as u64 + 1) << 18 | u64::from(gso.ecn) << 20 | u64::from(gso.size) << 48
         });
-        csum | gso
+        let outer = self.outer.map_or(0, |outer| (outer as u64 + 1) << 21);
+        csum | gso | outer
     }
 
     /// The opposite of [`Offload::pack`].
@@ -60,12 +65,17 @@ impl Offload {
             _ => Some(GsoKind::Udp),
         };
         let gso = kind.map(|kind| Gso { kind, ecn: bits >> 20 & 1 == 1, size: (bits >> 48) as u16 });
-        Self { csum, gso }
+        let outer = match bits >> 21 & 3 {
+            0 => None,
+            1 => Some(Outer::V4),
+            _ => Some(Outer::V6),
+        };
+        Self { csum, gso, outer }
     }
 
     /// Nothing is left to do.
     pub fn is_complete(&self) -> bool {
-        self.csum == Csum::Complete && self.gso.is_none()
+        *self == Self::default()
     }
 
     /// After `n` bytes were put in front of the packet (negative: taken away).
@@ -136,7 +146,7 @@ pub fn passes(frame: &Frame, caps: &Caps) -> bool {
 }
 
 fn passes_partial(frame: &Frame, caps: &Caps) -> bool {
-    let Offload { csum, gso } = frame.offload();
+    let Offload { csum, gso, .. } = frame.offload();
     caps.csum && matches!(csum, Csum::Partial { .. }) && gso.is_none()
 }
 
@@ -164,7 +174,7 @@ fn cut(pool: &mut FramePool, mut frame: Frame, caps: &Caps, out: &mut Vec<Frame>
     };
     let (mtu, fits) = (caps.mtu as usize, found.wire_len <= caps.mtu as usize);
     let whole = match frame.offload().gso {
-        Some(_) => fits && caps.gso,
+        Some(_) => fits && caps.gso && frame.offload().outer.is_none(),
         None => fits && (caps.csum || complete_checksum(pool, &mut frame)),
     };
     if whole {

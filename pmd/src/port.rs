@@ -14,6 +14,7 @@ use std::{
     path::PathBuf,
 };
 
+use ipnet::IpNet;
 use weft_wire::Mac;
 
 use crate::{burst::Burst, frame::FramePool, netns::Netns};
@@ -251,12 +252,26 @@ pub enum Guard {
 }
 
 impl Guard {
-    /// Tells the port which destinations are the switch's; all else goes to the node's own stack. Only a steered
-    /// AF_XDP port listens to it.
-    pub fn steer(&mut self, prefixes: &[ipnet::IpNet]) -> Result<(), PortError> {
+    /// Tells the port what is the switch's; all else goes to the node's own stack. Only a steered AF_XDP port listens to
+    /// it.
+    pub fn steer(&mut self, steer: &Steer) -> Result<(), PortError> {
         match self {
             Self::None => Ok(()),
-            Self::Xsk(attachment) => attachment.steer(prefixes),
+            Self::Xsk(attachment) => attachment.steer(steer),
         }
     }
+}
+
+/// What of a shared device's traffic is the switch's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Steer {
+    /// IP packets to these.
+    Prefixes(Vec<IpNet>),
+    /// UDP datagrams to this port of these, and routers' complaints about those that were sent from there.
+    Udp {
+        /// The node's own addresses.
+        addresses: Vec<IpNet>,
+        /// The port.
+        port: u16,
+    },
 }

@@ -100,7 +100,21 @@ fn checks_name_key_problem_and_remedy() {
             "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"",
             "a device is one port's",
         ),
-        ("[fabric]\nmode = \"vxlan\"", "fabric.mode: vxlan is not supported yet; use \"native\""),
+        (
+            "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"",
+            "network \"a\".vni: a routed network needs one in tunnels",
+        ),
+        (
+            "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"\nvni = 1\n[[network]]\nname = \"b\"\nvni = 1",
+            "network \"a\" has VNI 1 already",
+        ),
+        ("[fabric]\nmode = \"native\"\nudp_port = 1", "a native fabric has no tunnels"),
+        ("[fabric]\nmode = \"geneve\"\ndscp = 64", "fabric.dscp: 64; use 0 to 63"),
+        (
+            "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"vxlan\"\n[[fabric.peer]]\n\
+             name = \"b\"\naddress = \"192.0.2.2\"",
+            "192.0.2.2 is IPv4, and this node has no IPv4 address",
+        ),
         ("[[flow]]\nname = \"f\"\nactions = []", "flow \"f\".actions: there are none"),
         (
             "[[flow]]\nname = \"f\"\nactions = [\"drop\", \"pop_vlan\"]",

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use weft_pmd::{
     Burst, Csum, FramePool, Memory, PortQueue,
     netns::Netns,
-    port::{Opened, packet, tap, xsk},
+    port::{Opened, Steer, packet, tap, xsk},
 };
 use weft_tests::netns::{NetNs, require_root, veth};
 
@@ -165,7 +165,7 @@ fn a_steered_port_takes_only_what_it_is_told() {
         xsk::open(&xsk::Spec { steer: true, ..xsk_spec("v", Some(a.netns())) }, &memory).expect("it opens");
     let prefixes =
         |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect::<Vec<_>>();
-    opened.guard.steer(&prefixes(&["10.5.1.0/24", "fd05:1::/32"])).expect("it steers");
+    opened.guard.steer(&Steer::Prefixes(prefixes(&["10.5.1.0/24", "fd05:1::/32"]))).expect("it steers");
     let count = |opened: &mut Opened, pool: &mut FramePool, to: &str| {
         let ping = b.spawn(&["ping", "-c", "3", "-i", "0.01", "-W", "1", to]);
         let seen = echo(opened, pool, Duration::from_millis(150)).len();
@@ -178,7 +178,7 @@ fn a_steered_port_takes_only_what_it_is_told() {
     assert_eq!(count(&mut opened, &mut pool, "10.5.2.1"), 0);
     assert!(count(&mut opened, &mut pool, "10.5.1.1") >= 3);
     assert!(count(&mut opened, &mut pool, "fd05:1::1") >= 3);
-    opened.guard.steer(&prefixes(&["10.5.2.0/24"])).expect("it steers");
+    opened.guard.steer(&Steer::Prefixes(prefixes(&["10.5.2.0/24"]))).expect("it steers");
     assert!(count(&mut opened, &mut pool, "10.5.2.1") >= 3);
     assert_eq!(count(&mut opened, &mut pool, "10.5.1.1"), 0);
     close(opened, pool, &memory);

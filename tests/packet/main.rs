@@ -4,6 +4,7 @@ mod bridged;
 mod edges;
 mod routed;
 mod rules;
+mod tunnels;
 
 use expect_test::Expect;
 use weft_pmd::Offload;

@@ -92,6 +92,14 @@ impl Eth {
         })
     }
 
+    /// A tunnel packet: `shim` is all that is between UDP and the inner frame.
+    pub fn wrap(self, src: &str, dst: &str, port: u16, shim: &[u8], inner: &[u8]) -> Vec<u8> {
+        let payload = [shim, inner].concat();
+        build!(self, ip(src), ip(dst), 64, |step| |bytes: &mut Vec<u8>| {
+            step.udp(50_000, port).write(bytes, &payload).expect("a packet")
+        })
+    }
+
     /// An echo request.
     pub fn ping(self, src: &str, dst: &str, ttl: u8) -> Vec<u8> {
         let payload = [7_u8; 16];
@@ -201,11 +209,27 @@ pub fn describe(bytes: &[u8]) -> String {
         }
         None => {}
     }
-    words.extend(packet.transport.as_ref().map(describe_transport));
+    match (tunnel(&packet), &packet.transport) {
+        (Some((kind, vni, inner)), _) => words.push(format!("{kind} {vni} {{{}}}", describe(inner))),
+        (None, Some(transport)) => words.push(describe_transport(transport)),
+        (None, None) => {}
+    }
     if checksum_is_wrong(&packet) {
         words.push("BAD-L4-CHECKSUM".into());
     }
     words.join(" ")
+}
+
+/// Of a tunnel packet: which kind, its VNI, and the frame inside.
+fn tunnel<'a>(packet: &SlicedPacket<'a>) -> Option<(&'static str, u32, &'a [u8])> {
+    let Some(TransportSlice::Udp(udp)) = &packet.transport else { return None };
+    let (kind, options) = match udp.destination_port() {
+        4789 => ("vxlan", 0),
+        6081 => ("geneve", usize::from(udp.payload().first()? & 0x3f) * 4),
+        _ => return None,
+    };
+    let (header, inner) = udp.payload().split_at_checked(8 + options)?;
+    Some((kind, u32::from_be_bytes([0, header[4], header[5], header[6]]), inner))
 }
 
 fn describe_transport(transport: &TransportSlice<'_>) -> String {

@@ -20,7 +20,7 @@ use weft_pmd::{
 };
 use weft_wire::{Mac, PortId, QueueId, ThreadId, VlanId};
 use weftd::{
-    compile::{Facts, PortFacts, RuleFacts, compile},
+    compile::{Facts, Place, PortFacts, RuleFacts, compile},
     desired::{Desired, Role, RuleStep},
     slowpath,
 };
@@ -175,8 +175,13 @@ impl Sim {
         let mut worked = false;
         let snapshot = self.snapshot();
         while let Some(punt) = self.exits.punts.pop() {
-            let replies =
-                slowpath::answer(self.pool.bytes(&punt.frame), punt.ingress, punt.reason, &snapshot);
+            let replies = slowpath::answer(
+                self.pool.bytes(&punt.frame),
+                punt.ingress,
+                punt.origin,
+                punt.reason,
+                &snapshot,
+            );
             for reply in replies {
                 let frame = self.pool.alloc_copy(&reply.bytes).expect("memory for a reply");
                 let outbound = Outbound { port: reply.port, frame, hash: 0, made: true };
@@ -196,7 +201,12 @@ impl Sim {
     }
 
     fn learn(&mut self, learn: Learn) -> bool {
-        let port = &self.desired.ports[learn.port.index()];
+        if let Some((peer, network)) = learn.origin.tunnel() {
+            let key = (self.desired.networks[network.index()].name.clone(), learn.mac);
+            let here = Place::Peer(self.desired.peers[peer.index()].name.clone());
+            return !learn.refresh && self.facts.fdb.insert(key, here.clone()) != Some(here);
+        }
+        let port = &self.desired.ports[learn.origin.port().expect("by a port").index()];
         let vlan = VlanId::try_from(u32::from(learn.vlan)).ok();
         let network = match &port.role {
             Role::Access(network) => *network,
@@ -207,7 +217,7 @@ impl Sim {
             role => panic!("learnt on a port of role {role:?}"),
         };
         let key = (self.desired.networks[network].name.clone(), learn.mac);
-        let here = (port.name.clone(), vlan);
+        let here = Place::Port(port.name.clone(), vlan);
         if learn.refresh {
             return false;
         }

@@ -3,7 +3,9 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Code, Done, Error, config, drops, endpoint, fdb, flow, network, pmd, port, stats, status};
+use crate::{
+    Code, Done, Error, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
+};
 
 /// A verb: a struct of its arguments.
 pub trait Call: Serialize + DeserializeOwned {
@@ -57,6 +59,11 @@ calls! {
     flow_del: "flow del", flow::FlowDel => Done;
     flow_list: "flow list", flow::FlowList => flow::FlowRows;
     flow_cache: "flow cache", flow::FlowCache => flow::CachedFlows;
+    fabric_show: "fabric show", fabric::FabricShow => fabric::FabricReply;
+    peer_add: "fabric peer add", fabric::PeerAdd => Done;
+    peer_del: "fabric peer del", fabric::PeerDel => Done;
+    peer_list: "fabric peer list", fabric::PeerList => fabric::PeerRows;
+    peer_show: "fabric peer show", fabric::PeerShow => fabric::PeerDetails;
     fdb_list: "fdb list", fdb::FdbList => fdb::FdbRows;
     fdb_flush: "fdb flush", fdb::FdbFlush => Done;
     pmd_list: "pmd list", pmd::PmdList => pmd::PmdRows;

@@ -41,7 +41,7 @@ pub struct FdbRow {
     pub network: String,
     /// The address.
     pub mac: Mac,
-    /// The port it is behind.
+    /// The port it is behind; `peer:` and a name: on that node.
     pub port: String,
     /// The tag it has there.
     pub vlan: Option<VlanId>,

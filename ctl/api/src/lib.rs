@@ -18,6 +18,7 @@ pub mod config;
 pub mod drops;
 pub mod endpoint;
 mod error;
+pub mod fabric;
 pub mod fdb;
 pub mod flow;
 pub mod network;

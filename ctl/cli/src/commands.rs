@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 use weft_ctl_api::{
-    client::ClientError, config, drops, endpoint, fdb, flow, network, pmd, port, stats, status,
+    client::ClientError, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
 };
 
 use crate::{Session, watch};
@@ -25,6 +25,9 @@ pub(crate) enum Noun {
     /// Flow rules, and the flows each core has cached.
     #[command(subcommand)]
     Flow(Flow),
+    /// The fabric: other nodes, and how they are reached.
+    #[command(subcommand)]
+    Fabric(Fabric),
     /// Addresses learnt in bridged networks.
     #[command(subcommand)]
     Fdb(Fdb),
@@ -106,6 +109,25 @@ pub(crate) enum Flow {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Fabric {
+    Show(fabric::FabricShow),
+    /// Other nodes.
+    #[command(subcommand)]
+    Peer(Peer),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Peer {
+    #[command(
+        after_help = "Example:\n  weftctl fabric peer add b --address 192.0.2.2 --prefix 10.244.1.0/24 --prefix fd00:244:1::/64"
+    )]
+    Add(fabric::PeerAdd),
+    Del(fabric::PeerDel),
+    List(fabric::PeerList),
+    Show(fabric::PeerShow),
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Fdb {
     List(fdb::FdbList),
     Flush(fdb::FdbFlush),
@@ -143,6 +165,11 @@ impl Noun {
             Self::Flow(Flow::Del(call)) => session.show(&call),
             Self::Flow(Flow::List(call)) => session.show(&call),
             Self::Flow(Flow::Cache(call)) => session.show(&call),
+            Self::Fabric(Fabric::Show(call)) => session.show(&call),
+            Self::Fabric(Fabric::Peer(Peer::Add(call))) => session.show(&call),
+            Self::Fabric(Fabric::Peer(Peer::Del(call))) => session.show(&call),
+            Self::Fabric(Fabric::Peer(Peer::List(call))) => session.show(&call),
+            Self::Fabric(Fabric::Peer(Peer::Show(call))) => session.show(&call),
             Self::Fdb(Fdb::List(call)) => session.show(&call),
             Self::Fdb(Fdb::Flush(call)) => session.show(&call),
             Self::Pmd(Pmd::List(call)) => session.show(&call),

@@ -28,7 +28,23 @@ pub(super) struct Found {
     pub(super) may_fragment: bool,
 }
 
+/// Of what is to be cut: behind the outer header, if there is one.
 pub(super) fn find(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
+    let Some(outer) = offload.outer else { return find_bare(packet, offload) };
+    let before = outer.len();
+    let found = find_bare(packet.get(before..).ok_or(Unfit::Malformed)?, offload)?;
+    Ok(Found {
+        l3: found.l3 + before,
+        l4: found.l4 + before,
+        payload: found.payload + before,
+        end: found.end + before,
+        wire_len: before - size_of::<Ethernet>() + found.l3 + found.wire_len,
+        may_fragment: false, // what is wrapped up goes whole
+        ..found
+    })
+}
+
+fn find_bare(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
     let malformed = |_| Unfit::Malformed;
     let (ethernet, _) = Ethernet::ref_from_prefix(packet).map_err(|_| Unfit::Malformed)?;
     let (mut protocol, mut l3) = (ethernet.ethertype.get(), size_of::<Ethernet>());

@@ -7,7 +7,7 @@ use weft_wire::{
 };
 use zerocopy::FromBytes;
 
-use super::{Gso, GsoKind, Offload, Unfit, headers::Found};
+use super::{Gso, GsoKind, Offload, Unfit, headers::Found, outer};
 use crate::frame::{ChunkClass, Frame, FramePool};
 
 /// Cuts a super-frame; every segment leaves with its headers right and its checksums complete. On an error some
@@ -38,6 +38,9 @@ pub(super) fn segment(
         let part =
             Part { index, is_first: index == 0, is_last: index + 1 == count, skipped: (index * size) as u32 };
         fix_headers(bytes, found, gso, part);
+        if let Some(outer) = whole.offload().outer {
+            outer::finish(bytes, outer);
+        }
         piece.set_offload(Offload::default());
         out.push(piece);
     }

@@ -1,6 +1,8 @@
 //! What is meant → what PMD threads read. Pure: the same [`Desired`] and [`Facts`] give the same snapshot; nothing is
 //! opened, asked or logged here.
 
+mod fabric;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
@@ -11,11 +13,11 @@ use weft_dataplane::{
     reason::DropReason,
     rules::{Rule, RuleTable, Step},
     snapshot::{Endpoint, Fdb, Mode, NetworkView, PortView, Rewrite, Role, Snapshot, Station},
-    stats::{PortStats, RuleStats},
+    stats::{PeerStats, PortStats, RuleStats},
     table::routes::{Route, Routes},
 };
 use weft_pmd::Caps;
-use weft_wire::{Mac, NetworkId, PortId, ThreadId, VlanId};
+use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId};
 
 use crate::desired::{self, Desired, RuleEnd, RuleStep};
 
@@ -28,10 +30,35 @@ pub struct Facts {
     pub ports: BTreeMap<String, PortFacts>,
     /// MACs to reach other nodes by, by the nodes' addresses.
     pub next_hops: BTreeMap<IpAddr, Mac>,
-    /// Learnt addresses: (network, MAC) → (port, tag).
-    pub fdb: HashMap<(String, Mac), (String, Option<VlanId>)>,
+    /// Largest packets that the way to another node takes, where routers have said so, by its address.
+    pub path_mtus: BTreeMap<IpAddr, u32>,
+    /// Learnt addresses: (network, MAC) → where.
+    pub fdb: HashMap<(String, Mac), Place>,
+    /// Counters of other nodes, by name.
+    pub peers: BTreeMap<String, Arc<PeerStats>>,
+    /// What limits flooding to other nodes, by network.
+    pub flood_limits: BTreeMap<String, Arc<Policer>>,
     /// Counters and policers of rules, by name.
     pub rules: BTreeMap<String, RuleFacts>,
+}
+
+/// Where a learnt address is, by names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Behind a port, with a tag.
+    Port(String, Option<VlanId>),
+    /// On another node.
+    Peer(String),
+}
+
+impl Place {
+    /// The same but for the tag.
+    pub fn is_same_way(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Port(a, _), Self::Port(b, _)) | (Self::Peer(a), Self::Peer(b)) => a == b,
+            _ => false,
+        }
+    }
 }
 
 /// An open port.
@@ -66,13 +93,17 @@ pub fn compile(desired: &Desired, facts: &Facts) -> Snapshot {
     let host = host(desired, facts, &mut rewrites);
     let endpoints = endpoints(desired, &ids);
     let routes = routes(desired, facts, &mut rewrites);
+    let fabric = fabric::compile(desired, facts, &mut rewrites);
     Snapshot {
         generation: facts.generation,
         ports: ports(desired, facts),
-        networks: networks(desired, &ids),
+        networks: networks(desired, facts, &ids, &fabric),
         endpoints: Arc::new(endpoints),
         routes: Arc::new(routes),
         rewrites: Arc::new(rewrites.list),
+        peers: Arc::new(fabric.peers),
+        tunnels: Arc::new(fabric.tunnels),
+        unwraps: fabric.unwraps.map(Arc::new),
         fdb: Arc::new(fdb(desired, facts)),
         rules: Arc::new(rules(desired, facts, &ids)),
         host,
@@ -144,7 +175,12 @@ fn role(desired: &Desired, role: &desired::Role) -> Role {
     }
 }
 
-fn networks(desired: &Desired, ids: &[Option<PortId>]) -> Vec<Arc<NetworkView>> {
+fn networks(
+    desired: &Desired,
+    facts: &Facts,
+    ids: &[Option<PortId>],
+    fabric: &fabric::Compiled,
+) -> Vec<Arc<NetworkView>> {
     let view = |(index, network): (usize, &desired::Network)| {
         let member = |(at, port): (usize, &desired::Port)| {
             let id = ids[at]?;
@@ -164,6 +200,9 @@ fn networks(desired: &Desired, ids: &[Option<PortId>]) -> Vec<Arc<NetworkView>> 
             gateways: network.gateways.clone(),
             suppress: network.suppress,
             members: desired.ports.iter().enumerate().filter_map(member).collect(),
+            tunnel: fabric.slots.get(index).copied().flatten(),
+            remotes: if network.mode == Mode::Bridged { fabric.remotes(index) } else { Vec::new() },
+            flood_limit: facts.flood_limits.get(&network.name).cloned(),
         })
     };
     desired.networks.iter().enumerate().map(view).collect()
@@ -191,18 +230,10 @@ fn routes(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Routes {
             routes.insert(*prefix, Route::Unreachable);
         }
     }
-    let fabric = desired.ports.iter().find(|port| port.role == desired::Role::Fabric);
-    let uplink = fabric.and_then(|port| facts.ports.get(&port.name));
-    for peer in &desired.peers {
-        let route = match (uplink, facts.next_hops.get(&peer.address)) {
-            (Some(uplink), Some(mac)) => {
-                let rewrite = rewrites.index(*mac, uplink.mac, uplink.caps.mtu);
-                Route::Fabric { port: uplink.id, rewrite }
-            }
-            _ => Route::Unresolved,
-        };
-        for prefix in peer.prefixes.iter().copied().chain([IpNet::from(peer.address)]) {
-            routes.insert(prefix, route);
+    for (index, peer) in desired.peers.iter().enumerate() {
+        let own = [peer.address].into_iter().chain(peer.addresses.iter().copied()).map(IpNet::from);
+        for prefix in peer.prefixes.iter().copied().chain(own) {
+            routes.insert(prefix, Route::Peer(PeerId(index as u16)));
         }
     }
     for address in &desired.node.addresses {
@@ -226,10 +257,16 @@ fn routes(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Routes {
 }
 
 fn fdb(desired: &Desired, facts: &Facts) -> Fdb {
-    let station = |((network, mac), (port, vlan)): (&(String, Mac), &(String, Option<VlanId>))| {
+    let station = |((network, mac), place): (&(String, Mac), &Place)| {
         let index = desired.networks.iter().position(|other| other.name == *network)?;
-        let port = facts.ports.get(port)?.id;
-        Some(((network_id(index), *mac), Station { port, vlan: *vlan }))
+        let station = match place {
+            Place::Port(port, vlan) => Station::Local { port: facts.ports.get(port)?.id, vlan: *vlan },
+            Place::Peer(name) => {
+                let peer = desired.peers.iter().position(|peer| peer.name == *name)?;
+                Station::Remote(PeerId(peer as u16))
+            }
+        };
+        Some(((network_id(index), *mac), station))
     };
     facts.fdb.iter().filter_map(station).collect()
 }

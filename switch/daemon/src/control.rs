@@ -37,6 +37,7 @@ pub fn run(switch: Switch, events: &Receiver<Event>) -> Switch {
         if ticked.elapsed() >= TICK {
             session.switch.check_devices();
             session.switch.age();
+            session.switch.look_after_peers();
             ticked = Instant::now();
         }
     }
@@ -55,6 +56,7 @@ fn handle(session: &mut Session, event: Event) {
         }
         Event::Report(Report::Learn(learn)) => session.switch.learn(learn),
         Event::Report(Report::Vanished { port, errno }) => session.switch.port_vanished(port, errno),
+        Event::Report(Report::PathMtu { peer, mtu }) => session.switch.set_path_mtu(peer, mtu),
         Event::NextHops(hops) => session.switch.set_next_hops(hops),
         Event::Reload => match session.switch.reload() {
             Ok(()) => tracing::info!(generation = session.switch.generation(), "configuration reloaded"),
@@ -67,7 +69,8 @@ fn handle(session: &mut Session, event: Event) {
 /// Passes the slow path's reports on. Learnt addresses may be lost when the control thread is behind: they are seen again.
 pub fn reporter(events: Sender<Event>) -> Box<dyn Fn(Report) + Send> {
     Box::new(move |report| match report {
-        Report::Learn(_) => {
+        // A router says it again with the next packet that is too big.
+        Report::Learn(_) | Report::PathMtu { .. } => {
             let _ = events.try_send(Event::Report(report));
         }
         Report::Vanished { .. } => {

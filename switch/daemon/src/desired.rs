@@ -4,14 +4,22 @@
 //! something, addresses are unique, roles fit their networks. Indices are places in the vectors.
 
 mod check;
+mod fabric;
 mod rules;
 
 use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use weft_ctl_api::spec::{Config, PortSpec};
-use weft_dataplane::{police::Unit, rules::Match, rules::SetField, snapshot::Mode};
-use weft_wire::{Mac, VlanId};
+use weft_dataplane::{
+    police::Unit,
+    rules::Match,
+    rules::SetField,
+    snapshot::Mode,
+    tunnel::{Dscp, Encapsulation},
+};
+use weft_pmd::Outer;
+use weft_wire::{Mac, VlanId, Vni};
 
 use crate::runtime::Settings;
 
@@ -30,6 +38,8 @@ pub struct Desired {
     pub ports: Vec<Port>,
     /// Pods.
     pub endpoints: Vec<Endpoint>,
+    /// How other nodes are reached.
+    pub fabric: Fabric,
     /// Other nodes.
     pub peers: Vec<Peer>,
     /// Operators' rules, in the order of the configuration.
@@ -64,6 +74,8 @@ pub struct Network {
     pub ageing: Duration,
     /// Answer ARP and ND for known endpoints.
     pub suppress: bool,
+    /// Its identifier in tunnels.
+    pub vni: Option<Vni>,
 }
 
 /// What a port is for.
@@ -107,6 +119,35 @@ pub struct Endpoint {
     pub addresses: Vec<IpAddr>,
 }
 
+/// How other nodes are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fabric {
+    /// Routed as it is.
+    Native,
+    /// In tunnels.
+    Tunnels {
+        /// What is between UDP and the frame.
+        encapsulation: Encapsulation,
+        /// UDP destination port.
+        udp_port: u16,
+        /// DSCP of the outer header.
+        dscp: Dscp,
+        /// Copies per second that a bridged network may flood to other nodes.
+        flood_rate: u64,
+    },
+}
+
+impl Fabric {
+    /// Bytes by which a packet grows on its way to another node.
+    pub fn overhead(&self, peer: IpAddr) -> u32 {
+        match self {
+            Self::Native => 0,
+            Self::Tunnels { .. } if peer.is_ipv4() => Outer::V4.len() as u32,
+            Self::Tunnels { .. } => Outer::V6.len() as u32,
+        }
+    }
+}
+
 /// Another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -114,6 +155,10 @@ pub struct Peer {
     pub name: String,
     /// Its address in the underlay.
     pub address: IpAddr,
+    /// Its other addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The MAC that frames for it have inside of tunnels.
+    pub mac: Mac,
     /// Its pods' prefixes.
     pub prefixes: Vec<IpNet>,
 }

@@ -1,6 +1,6 @@
 //! Opens ports: from the words of a configuration to the drivers of `weft-pmd`.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use weft_ctl_api::spec::{self, PortKind, PortSpec, QueuesSpec, RoleSpec};
@@ -8,6 +8,7 @@ use weft_dataplane::snapshot::Mode;
 use weft_pmd::{
     Memory, Netns, PortError,
     port::{Opened, gen_udp, null, packet, pcap, tap, xsk},
+    sys::net,
 };
 use weft_wire::Mac;
 
@@ -138,6 +139,26 @@ fn open_tap(desired: &Desired, index: usize) -> Result<Opened, OpenError> {
     Ok(opened)
 }
 
+/// What a pod may send at once: what goes through the uplink whole, with what tunnels add.
+fn pod_mtu(desired: &Desired) -> u32 {
+    let overhead = |peer: &crate::desired::Peer| desired.fabric.overhead(peer.address);
+    // Without peers, those of the future are taken to be of the more usual kind.
+    let any = desired.fabric.overhead(IpAddr::from([0; 4]));
+    let overhead = desired.peers.iter().map(overhead).max().unwrap_or(any);
+    if overhead == 0 { DEFAULT_MTU } else { uplink_mtu(desired).saturating_sub(overhead) }
+}
+
+fn uplink_mtu(desired: &Desired) -> u32 {
+    let uplink = desired.ports.iter().find(|port| port.role == Role::Fabric).map(|port| &port.spec);
+    let device = uplink.and_then(|spec| {
+        let place = spec.netns.as_deref().map(netns);
+        let link = weft_pmd::netns::run_in(place.as_ref(), || net::link_info(spec.device.as_deref()?).ok());
+        link.ok().flatten()
+    });
+    let limit = uplink.and_then(|spec| spec.mtu).unwrap_or(u32::MAX);
+    device.map_or(DEFAULT_MTU, |link| link.mtu).min(limit)
+}
+
 /// Where a tap goes and what it gets there: a pod its endpoints' addresses and routes via the gateways, the node routes to
 /// all pods with its own addresses as source.
 pub fn placement(desired: &Desired, index: usize) -> Placement {
@@ -148,7 +169,7 @@ pub fn placement(desired: &Desired, index: usize) -> Placement {
         netns: spec.netns.as_deref().map(netns),
         device: spec.device.clone().unwrap_or_default(),
         mac: spec.mac.or(own.first().map(|endpoint| endpoint.mac)),
-        mtu: spec.mtu.unwrap_or(DEFAULT_MTU),
+        mtu: spec.mtu.unwrap_or_else(|| pod_mtu(desired)),
         addresses: spec.addresses.clone(),
         on_link: Vec::new(),
         gateways: Vec::new(),

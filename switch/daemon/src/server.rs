@@ -5,6 +5,7 @@
 
 mod flows;
 mod nouns;
+mod peers;
 mod views;
 
 pub mod socket;
@@ -12,8 +13,8 @@ pub mod socket;
 use std::{collections::HashMap, time::Instant};
 
 use weft_ctl_api::{
-    Code, Done, Error, Server, config, drops, endpoint, fdb, flow, network, pmd, port, spec::Config, stats,
-    status,
+    Code, Done, Error, Server, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, spec::Config,
+    stats, status,
 };
 
 use crate::switch::{Retry, Switch};
@@ -171,6 +172,26 @@ impl Server for Session {
 
     fn flow_cache(&mut self, call: flow::FlowCache) -> Result<flow::CachedFlows, Error> {
         self.cached_flows(&call)
+    }
+
+    fn fabric_show(&mut self, _: fabric::FabricShow) -> Result<fabric::FabricReply, Error> {
+        Ok(self.show_fabric())
+    }
+
+    fn peer_add(&mut self, call: fabric::PeerAdd) -> Result<Done, Error> {
+        self.add_peer(call.peer)
+    }
+
+    fn peer_del(&mut self, call: fabric::PeerDel) -> Result<Done, Error> {
+        self.del_peer(&call.name)
+    }
+
+    fn peer_list(&mut self, _: fabric::PeerList) -> Result<fabric::PeerRows, Error> {
+        Ok(self.peer_rows())
+    }
+
+    fn peer_show(&mut self, call: fabric::PeerShow) -> Result<fabric::PeerDetails, Error> {
+        self.peer_details(&call.name)
     }
 
     fn fdb_list(&mut self, call: fdb::FdbList) -> Result<fdb::FdbRows, Error> {

@@ -11,13 +11,17 @@ pub mod thread;
 use std::net::IpAddr;
 
 use weft_dataplane::{
-    key::FlowKey,
-    parse::{Headers, parse_packet},
+    key::{FlowKey, Origin},
+    parse::{Headers, L3, parse_packet},
     reason::PuntReason,
     snapshot::{Mode, NetworkView, Role, Snapshot},
     table::routes::Route,
 };
-use weft_wire::{Mac, NetworkId, PortId, ethertype, ip};
+use weft_wire::{
+    Mac, NetworkId, PortId, ethertype,
+    ip::{self, Ipv4, Ipv6},
+};
+use zerocopy::FromBytes;
 
 /// A frame to send, and the port to send it by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,45 +38,65 @@ struct Packet<'a> {
     key: FlowKey,
     headers: Headers,
     ingress: PortId,
-    /// The packet's network, where its port and tag say one.
+    /// Where it came from.
+    origin: Origin,
+    /// The packet's network, where its tunnel, or its port and tag say one.
     network: Option<(NetworkId, &'a NetworkView)>,
 }
 
 /// What to send for a punted packet; often nothing.
-pub fn answer(bytes: &[u8], ingress: PortId, reason: PuntReason, snapshot: &Snapshot) -> Vec<Reply> {
+pub fn answer(
+    bytes: &[u8],
+    ingress: PortId,
+    origin: Origin,
+    reason: PuntReason,
+    snapshot: &Snapshot,
+) -> Vec<Reply> {
     let Ok((key, headers)) = parse_packet(bytes) else { return Vec::new() };
-    let network = network_of(&key, ingress, snapshot).and_then(|id| Some((id, snapshot.network(id)?)));
-    let packet = Packet { bytes, key, headers, ingress, network };
-    match reason {
-        PuntReason::Arp => reply(&packet, arp::answer(&packet, snapshot)),
+    let network =
+        network_of(&key, ingress, origin, snapshot).and_then(|id| Some((id, snapshot.network(id)?)));
+    let packet = Packet { bytes, key, headers, ingress, origin, network };
+    let answer = match reason {
+        PuntReason::Arp => arp::answer(&packet, snapshot),
         PuntReason::Nd => match nd::answer(&packet, snapshot) {
-            nd::Answer::Reply(bytes) => reply(&packet, Some(bytes)),
-            nd::Answer::Silence => Vec::new(),
-            nd::Answer::Flood => flood(&packet),
+            nd::Answer::Reply(bytes) => Some(bytes),
+            nd::Answer::Silence => None,
+            nd::Answer::Flood => return flood(&packet, snapshot),
         },
-        PuntReason::Local => reply(&packet, icmp::answer_local(&packet, snapshot)),
-        PuntReason::TtlExpired => reply(&packet, icmp::error(&packet, icmp::Error::TimeExceeded, snapshot)),
-        PuntReason::Unreachable => {
-            reply(&packet, icmp::error(&packet, icmp::Error::HostUnreachable, snapshot))
-        }
-        PuntReason::TooBig => {
-            let mtu = egress_mtu(&packet, snapshot);
-            reply(&packet, mtu.and_then(|mtu| icmp::error(&packet, icmp::Error::TooBig { mtu }, snapshot)))
-        }
-    }
+        PuntReason::Local => icmp::answer_local(&packet, snapshot),
+        PuntReason::TtlExpired => icmp::error(&packet, icmp::Error::TimeExceeded, snapshot),
+        PuntReason::Unreachable => icmp::error(&packet, icmp::Error::HostUnreachable, snapshot),
+        PuntReason::TooBig => egress_mtu(&packet, snapshot)
+            .and_then(|mtu| icmp::error(&packet, icmp::Error::TooBig { mtu }, snapshot)),
+        PuntReason::PathMtu => None, // it is the answer: see `path_mtu`
+    };
+    answer.and_then(|bytes| reply(&packet, bytes, snapshot)).into_iter().collect()
 }
 
-/// Back by the port it came from, with the tag it came with.
-fn reply(packet: &Packet<'_>, bytes: Option<Vec<u8>>) -> Vec<Reply> {
-    let tagged = bytes.map(|bytes| match packet.key.vlan() {
+/// Back the way it came: by the port, with the tag it came with, or through the tunnel.
+fn reply(packet: &Packet<'_>, bytes: Vec<u8>, snapshot: &Snapshot) -> Option<Reply> {
+    if let Some((peer, network)) = packet.origin.tunnel() {
+        let (_, tunnel) = snapshot.tunnel_to(peer, Some(network))?;
+        return wrapped(tunnel, &bytes, snapshot);
+    }
+    let bytes = match packet.key.vlan() {
         Some(vlan) => with_tag(&bytes, vlan),
         None => bytes,
-    });
-    tagged.map(|bytes| Reply { port: packet.ingress, bytes }).into_iter().collect()
+    };
+    Some(Reply { port: packet.ingress, bytes })
+}
+
+/// Through a tunnel.
+fn wrapped(tunnel: u16, bytes: &[u8], snapshot: &Snapshot) -> Option<Reply> {
+    let (port, tunnel) = (snapshot.unwraps.as_ref()?.port, snapshot.tunnels.get(usize::from(tunnel))?);
+    let mut wrapped = vec![0; tunnel.outer().len()];
+    wrapped.extend(bytes);
+    tunnel.write(&mut wrapped, 0, 0);
+    Some(Reply { port, bytes: wrapped })
 }
 
 /// To every other member of a bridged network.
-fn flood(packet: &Packet<'_>) -> Vec<Reply> {
+fn flood(packet: &Packet<'_>, snapshot: &Snapshot) -> Vec<Reply> {
     let Some((_, network)) = packet.network else { return Vec::new() };
     let mut untagged = packet.bytes.to_vec();
     if packet.key.vlan().is_some() {
@@ -83,7 +107,8 @@ fn flood(packet: &Packet<'_>) -> Vec<Reply> {
         port,
         bytes: vlan.map_or_else(|| untagged.clone(), |vlan| with_tag(&untagged, vlan.get())),
     };
-    others.map(copy).collect()
+    let remotes = network.remotes.iter().filter(|_| packet.origin.tunnel().is_none());
+    others.map(copy).chain(remotes.filter_map(|tunnel| wrapped(*tunnel, &untagged, snapshot))).collect()
 }
 
 fn with_tag(bytes: &[u8], vlan: u16) -> Vec<u8> {
@@ -91,7 +116,10 @@ fn with_tag(bytes: &[u8], vlan: u16) -> Vec<u8> {
     [&bytes[..12], &protocol, &vlan, &bytes[12..]].concat()
 }
 
-fn network_of(key: &FlowKey, ingress: PortId, snapshot: &Snapshot) -> Option<NetworkId> {
+fn network_of(key: &FlowKey, ingress: PortId, origin: Origin, snapshot: &Snapshot) -> Option<NetworkId> {
+    if let Some((_, network)) = origin.tunnel() {
+        return Some(network);
+    }
     let port = snapshot.port(ingress)?;
     match &port.role {
         Role::Pod => port.network,
@@ -103,12 +131,41 @@ fn network_of(key: &FlowKey, ingress: PortId, snapshot: &Snapshot) -> Option<Net
     }
 }
 
+/// What a router in the underlay says of the way to another node: the node's address, and the largest packet, bytes. The
+/// quoted packet must be one that this node could have sent (RFC 5927 §7).
+pub fn path_mtu(bytes: &[u8], snapshot: &Snapshot) -> Option<(IpAddr, u32)> {
+    let tunnels = snapshot.unwraps.as_ref()?;
+    let (_, headers) = parse_packet(bytes).ok()?;
+    let message = bytes.get(headers.l4.into()..)?;
+    let (quoted, mtu) = (message.get(8..)?, u32::from_be_bytes(*message.get(4..)?.first_chunk()?));
+    let (src, dst, ports) = match headers.kind {
+        L3::Ipv4 => {
+            let (ip, rest) = Ipv4::ref_from_prefix(quoted).ok()?;
+            (IpAddr::from(ip.src), IpAddr::from(ip.dst), rest.first_chunk::<4>()?)
+        }
+        L3::Ipv6 => {
+            let (ip, rest) = Ipv6::ref_from_prefix(quoted).ok()?;
+            (IpAddr::from(ip.src), IpAddr::from(ip.dst), rest.first_chunk::<4>()?)
+        }
+        L3::Arp | L3::Other => return None,
+    };
+    // RFC 1191 §4: the upper half of the word is unused.
+    let mtu = if headers.kind == L3::Ipv4 { mtu & 0xffff } else { mtu };
+    let is_own = match src {
+        IpAddr::V4(v4) => tunnels.v4 == Some(v4.octets()),
+        IpAddr::V6(v6) => tunnels.v6 == Some(v6.octets()),
+    };
+    let is_tunnel = u16::from_be_bytes([ports[2], ports[3]]) == tunnels.udp_port;
+    (is_own && is_tunnel && tunnels.peers.contains_key(&ip::mapped(dst))).then_some((dst, mtu))
+}
+
 /// The MTU that the packet was too big for: that of the port its destination is behind.
 fn egress_mtu(packet: &Packet<'_>, snapshot: &Snapshot) -> Option<u32> {
     let port = match snapshot.routes.lookup(packet.key.dst()) {
-        Some(Route::Endpoint { port, .. } | Route::Fabric { port, .. }) => port,
+        Some(Route::Endpoint { port, .. }) => port,
+        Some(Route::Peer(peer)) => return snapshot.mtu_to(peer, packet.network.map(|(id, _)| id)),
         Some(Route::Node) | None => snapshot.host?.0,
-        Some(Route::Gateway { .. } | Route::Unresolved | Route::Unreachable) => return None,
+        Some(Route::Gateway { .. } | Route::Unreachable) => return None,
     };
     snapshot.port(port).map(|port| port.caps.mtu)
 }
@@ -120,8 +177,7 @@ fn known_as(target: IpAddr, packet: &Packet<'_>, snapshot: &Snapshot) -> Option<
         // The node asks for pods (host port). On the fabric the kernel answers for itself.
         let is_host = snapshot.port(packet.ingress).is_some_and(|port| port.role == Role::Host);
         let route = snapshot.routes.lookup(ip::mapped(target))?;
-        let reachable =
-            matches!(route, Route::Endpoint { .. } | Route::Gateway { .. } | Route::Fabric { .. });
+        let reachable = matches!(route, Route::Endpoint { .. } | Route::Gateway { .. } | Route::Peer(_));
         let gateway = snapshot.networks.iter().find(|network| network.mode == Mode::Routed)?;
         return (is_host && reachable).then_some(gateway.gateway_mac);
     };
@@ -136,7 +192,7 @@ fn known_as(target: IpAddr, packet: &Packet<'_>, snapshot: &Snapshot) -> Option<
         (Mode::Routed, Some(_)) => Some(network.gateway_mac),
         (Mode::Routed, None) => match snapshot.routes.lookup(ip::mapped(target))? {
             Route::Gateway { network: other } => (other == id).then_some(network.gateway_mac),
-            Route::Node | Route::Fabric { .. } | Route::Unresolved => Some(network.gateway_mac),
+            Route::Node | Route::Peer(_) => Some(network.gateway_mac),
             // Another network's pods are not there for this one.
             Route::Endpoint { .. } | Route::Unreachable => None,
         },

@@ -5,6 +5,7 @@
 //! opened before anything is published, so that a failure leaves things as they were; then the snapshot is published;
 //! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports.
 
+mod fabric;
 mod learning;
 mod vanish;
 
@@ -16,14 +17,12 @@ use std::{
 };
 
 use crossbeam::channel::Sender;
-use ipnet::IpNet;
 use weft_ctl_api::{
     Code, Error,
     spec::{Config, PortKind, PortSpec},
 };
 use weft_dataplane::{
     police::Policer,
-    snapshot::Mode,
     stats::{PortStats, RuleStats},
 };
 use weft_pmd::{
@@ -36,7 +35,7 @@ use crate::{
     assign::assign,
     compile::{Facts, PortFacts, RuleFacts, compile},
     config,
-    desired::{Desired, Invalid, Role, RuleStep},
+    desired::{Desired, Invalid, RuleStep},
     event::Event,
     netlink::{self, nexthop},
     ports,
@@ -90,6 +89,7 @@ pub struct Switch {
     facts: Facts,
     events: Sender<Event>,
     watcher: Option<(Vec<std::net::IpAddr>, u32, nexthop::Watcher)>,
+    peer_watch: fabric::PeerWatch,
 }
 
 /// How a configuration is applied.
@@ -132,6 +132,7 @@ impl Switch {
             facts: Facts::default(),
             events,
             watcher: None,
+            peer_watch: fabric::PeerWatch::default(),
         })
     }
 
@@ -161,6 +162,7 @@ impl Switch {
             self.take_in(&desired, index, opened);
         }
         self.keep_rules(&desired);
+        self.keep_peers(&desired);
         self.replace_taps(&desired);
         self.config = config;
         self.desired = desired;
@@ -352,56 +354,6 @@ impl Switch {
         self.learnt.forget_port(name);
         drop(open);
         tracing::info!(port = name, "port closed");
-    }
-
-    /// Tells the uplink's program which destinations are the switch's: this node's pods.
-    fn steer(&mut self) {
-        let routed = self.desired.networks.iter().filter(|network| network.mode == Mode::Routed);
-        let prefixes: Vec<IpNet> = routed.flat_map(|network| network.prefixes.clone()).collect();
-        let fabric = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
-        let Some(open) = fabric.and_then(|port| self.ports.get_mut(&port.name)) else { return };
-        if let Err(error) = open.guard.steer(&prefixes) {
-            tracing::error!(%error, "the uplink does not get what is for the pods");
-        }
-    }
-
-    /// (Re)starts the watch for next hops where the uplink or the peers have changed.
-    fn watch_next_hops(&mut self) {
-        let targets: Vec<_> = self.desired.peers.iter().map(|peer| peer.address).collect();
-        let fabric = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
-        let Some(open) = fabric.and_then(|port| self.ports.get(&port.name)) else {
-            self.watcher = None;
-            return;
-        };
-        let ifindex = open.info.ifindex;
-        if self.watcher.as_ref().is_some_and(|(old, index, _)| *old == targets && *index == ifindex) {
-            return;
-        }
-        let netns = open.spec.netns.as_deref().map(ports::netns);
-        let events = self.events.clone();
-        let changed = move |hops| {
-            // The control thread is gone only when weftd ends.
-            let _ = events.send(Event::NextHops(hops));
-        };
-        match nexthop::watch(netns, ifindex, targets.clone(), changed) {
-            Ok(watcher) => self.watcher = Some((targets, ifindex, watcher)),
-            Err(error) => tracing::error!(%error, "next hops can't be watched"),
-        }
-    }
-
-    /// The kernel reaches other nodes another way than before.
-    pub fn set_next_hops(&mut self, hops: nexthop::NextHops) {
-        for peer in &self.desired.peers {
-            let mac = hops.get(&peer.address);
-            if mac != self.facts.next_hops.get(&peer.address) {
-                match mac {
-                    Some(mac) => tracing::info!(peer = peer.name, address = %peer.address, %mac, "next hop"),
-                    None => tracing::warn!(peer = peer.name, address = %peer.address, "next hop unresolved"),
-                }
-            }
-        }
-        self.facts.next_hops = hops;
-        self.publish();
     }
 
     /// Ends everything; returns how many frame chunks did not come back.

@@ -4,9 +4,11 @@
 //! [`Action`] or [`Step`], an arm here, and the place in `resolve` (or the daemon's `compile`) that emits it.
 
 mod edit;
+mod encap;
 mod route;
 mod vlan;
 
+pub(crate) use encap::{encap, entropy};
 use weft_pmd::{Frame, FramePool};
 use weft_wire::{PortId, ThreadId};
 
@@ -26,6 +28,8 @@ struct Context<'a> {
     copies: &'a mut Vec<(PortId, Frame)>,
     thread: ThreadId,
     now_ns: u64,
+    /// Spreads flows over the underlay's paths.
+    entropy: u64,
 }
 
 /// Runs the programs of all undecided packets.
@@ -44,8 +48,16 @@ pub(crate) fn apply(
         let outcome = match *program.actions() {
             [] => Ok(()),
             [Action::Route(rewrite)] => route::route(frame, headers, rewrite, pool, snapshot),
+            [Action::Route(rewrite), Action::Encap(tunnel)] => {
+                let entropy = encap::entropy(batch.hashes[i], &batch.keys[i]);
+                let tunnel = &snapshot.tunnels[usize::from(tunnel)];
+                route::route(frame, headers, rewrite, pool, snapshot)
+                    .and_then(|()| encap::encap(frame, headers, tunnel, entropy, pool, thread))
+            }
             _ => {
-                let mut context = Context { pool, snapshot, copies: &mut batch.copies, thread, now_ns };
+                let entropy = encap::entropy(batch.hashes[i], &batch.keys[i]);
+                let copies = &mut batch.copies;
+                let mut context = Context { pool, snapshot, copies, thread, now_ns, entropy };
                 run(program, frame, headers, &mut context)
             }
         };
@@ -64,6 +76,10 @@ fn run(
     for action in program.actions() {
         match *action {
             Action::Route(rewrite) => route::route(frame, headers, rewrite, context.pool, context.snapshot)?,
+            Action::Encap(tunnel) => {
+                let tunnel = &context.snapshot.tunnels[usize::from(tunnel)];
+                encap::encap(frame, headers, tunnel, context.entropy, context.pool, context.thread)?;
+            }
             Action::PushVlan(vlan) => vlan::push(frame, headers, vlan, context.pool)?,
             Action::PopVlan => vlan::pop(frame, headers, context.pool),
             Action::Rule(index) => {

@@ -4,7 +4,7 @@ use weft_pmd::{BURST, Burst, Frame};
 use weft_wire::PortId;
 
 use crate::{
-    key::FlowKey,
+    key::{FlowKey, Origin},
     parse::Headers,
     program::{Program, Verdict},
     reason::DropReason,
@@ -20,6 +20,10 @@ pub struct Batch {
     pub ingress: PortId,
     /// The packets.
     pub frames: Burst,
+    /// Where each came from, by `decap`, if it ran.
+    pub origins: [Origin; BURST],
+    /// `decap` ran: `origins` holds.
+    pub has_tunnelled: bool,
     /// Flow keys, by `parse`.
     pub keys: [FlowKey; BURST],
     /// Where the headers are, by `parse`.
@@ -44,6 +48,8 @@ impl Batch {
         Self {
             ingress,
             frames: Burst::new(),
+            origins: [Origin::default(); BURST],
+            has_tunnelled: false,
             keys: [FlowKey::default(); BURST],
             headers: [Headers::default(); BURST],
             hashes: [0; BURST],
@@ -58,6 +64,7 @@ impl Batch {
     /// After the burst was received: every packet is undecided.
     pub fn start(&mut self, ingress: PortId) {
         self.ingress = ingress;
+        self.has_tunnelled = false;
         let n = self.frames.len();
         self.undecided = if n == BURST { u64::MAX } else { (1 << n) - 1 };
     }

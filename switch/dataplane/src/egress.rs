@@ -7,12 +7,14 @@ use weft_pmd::{BURST, Burst, Caps, Frame, FramePool, PortQueue, Queue, offload};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
-    action::push_vlan,
+    action::{self, push_vlan},
     batch::Batch,
+    key::Origin,
     mailbox::{Exits, Mailbox, Outbound, Punt},
+    parse::Headers,
     program::Verdict,
     reason::DropReason,
-    snapshot::Snapshot,
+    snapshot::{NetworkView, Snapshot},
     stats::{PortStats, ThreadCounters},
 };
 
@@ -111,10 +113,25 @@ pub(crate) struct Egress {
     pieces: Vec<Frame>,
 }
 
+/// What a flooded frame's copies for other nodes are made with.
+struct Copies<'a> {
+    headers: &'a Headers,
+    entropy: u64,
+    now_ns: u64,
+}
+
 /// Carries out every verdict of the batch. Nothing is left in it.
 #[inline(never)]
-pub(crate) fn drain(batch: &mut Batch, egress: &mut Egress, pool: &mut FramePool, snapshot: &Snapshot) {
+pub(crate) fn drain(
+    batch: &mut Batch,
+    egress: &mut Egress,
+    pool: &mut FramePool,
+    snapshot: &Snapshot,
+    now_ns: u64,
+) {
     let ingress = batch.ingress;
+    let (origins, has_tunnelled) = (&batch.origins, batch.has_tunnelled);
+    let origin = |i: usize| if has_tunnelled { origins[i] } else { Origin::by_port(ingress) };
     let Some(Some(local)) = egress.ports.get(ingress.index()) else {
         batch.frames.free_all(pool); // can't be: the burst came from a queue of this port
         return;
@@ -141,19 +158,27 @@ pub(crate) fn drain(batch: &mut Batch, egress: &mut Egress, pool: &mut FramePool
                 counters.flooded.add(1);
                 if let Some(network) = snapshot.network(network) {
                     egress.flood(&network.members, ingress, &frame, pool, snapshot);
+                    // What came from another node does not go back to one: each reaches all others itself.
+                    if origin(i).tunnel().is_none() {
+                        let entropy = action::entropy(hashes[i], &batch.keys[i]);
+                        let copies = Copies { headers: &batch.headers[i], entropy, now_ns };
+                        egress.replicate(network, &frame, &copies, pool, snapshot);
+                    }
                 }
                 pool.free(frame);
             }
-            Verdict::Punt(reason) => match egress.exits.punts.push(Punt { frame, ingress, reason }) {
-                Ok(()) => {
-                    counters.punts[reason as usize].add(1);
-                    egress.exits.bell.ring();
+            Verdict::Punt(reason) => {
+                match egress.exits.punts.push(Punt { frame, ingress, origin: origin(i), reason }) {
+                    Ok(()) => {
+                        counters.punts[reason as usize].add(1);
+                        egress.exits.bell.ring();
+                    }
+                    Err(punt) => {
+                        counters.drops[DropReason::PuntFull as usize].add(1);
+                        pool.free(punt.frame);
+                    }
                 }
-                Err(punt) => {
-                    counters.drops[DropReason::PuntFull as usize].add(1);
-                    pool.free(punt.frame);
-                }
-            },
+            }
             Verdict::Drop(reason) => {
                 counters.drops[reason as usize].add(1);
                 pool.free(frame);
@@ -315,6 +340,47 @@ impl Egress {
                     counters.drops[DropReason::NoFrames as usize].add(1);
                 }
                 (None, None) => {}
+            }
+        }
+    }
+
+    /// Sends a copy of a flooded frame to every other node that has the network (head-end replication), up to a rate: each
+    /// costs the underlay as many frames as there are nodes.
+    #[cold]
+    fn replicate(
+        &mut self,
+        network: &NetworkView,
+        frame: &Frame,
+        copies: &Copies<'_>,
+        pool: &mut FramePool,
+        snapshot: &Snapshot,
+    ) {
+        let Some(port) = snapshot.unwraps.as_ref().map(|tunnels| tunnels.port) else { return };
+        for tunnel in network.remotes.iter().filter_map(|index| snapshot.tunnels.get(usize::from(*index))) {
+            let allowed = network.flood_limit.as_ref().is_none_or(|limit| limit.allow(1, copies.now_ns));
+            let copy = if allowed { pool.duplicate(frame) } else { None };
+            let reason = match copy {
+                Some(mut copy) => {
+                    let Copies { headers, entropy, .. } = *copies;
+                    match action::encap(&mut copy, headers, tunnel, entropy, pool, self.thread) {
+                        Ok(()) => {
+                            self.send_made(port, copy, pool, snapshot);
+                            continue;
+                        }
+                        Err(_) => {
+                            pool.free(copy);
+                            DropReason::Malformed
+                        }
+                    }
+                }
+                None if allowed => DropReason::NoFrames,
+                None => DropReason::FloodLimited,
+            };
+            if let Some(view) = snapshot.port(port) {
+                let counters = view.stats.thread(self.thread);
+                counters.made.add(1);
+                counters.offered.add(1);
+                counters.drops[reason as usize].add(1);
             }
         }
     }

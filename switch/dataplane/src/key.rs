@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weft_wire::{Mac, PortId, ethertype, ip};
+use weft_wire::{Mac, NetworkId, PeerId, PortId, ethertype, ip};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Exact-match key of a flow: everything a decision may depend on. For frames that are neither IP nor ARP the
@@ -20,9 +20,9 @@ pub struct FlowKey {
     pub src_mac: Mac,
     /// EtherType behind the outer VLAN tag.
     pub ethertype: u16,
-    /// The outer VLAN tag and fragment bits: [`FlowKey::TAGGED`] and so on.
+    /// The outer VLAN tag and fragment bits: [`FlowKey::TAGGED`] and so on. Through a tunnel: the network.
     pub tag: u16,
-    /// Where it came in: [`PortId::index`].
+    /// Where it came in: [`PortId::index`]. Through a tunnel: the other node, [`PeerId`].
     pub ingress: u16,
     /// IPv4 and ARP: source and destination; IPv6: the source's front half.
     front: [u8; 8],
@@ -50,6 +50,8 @@ impl FlowKey {
     pub const LATER_FRAGMENT: u16 = 0x4000;
     /// In `tag`: a fragment with L4 header.
     pub const FIRST_FRAGMENT: u16 = 0x2000;
+    /// In `tag`: it came through a tunnel; the lower 12 bits are the network's number.
+    pub const TUNNELLED: u16 = 0x1000;
 
     /// A key from its words in memory.
     #[inline]
@@ -172,9 +174,76 @@ impl FlowKey {
         ip::unmapped(self.dst())
     }
 
-    /// The port it came in by.
+    /// Where it came from.
+    pub fn origin(&self) -> Origin {
+        let is_tunnelled = self.tag & Self::TUNNELLED != 0;
+        Origin { ingress: self.ingress, tag: if is_tunnelled { self.tag & 0x1fff } else { 0 } }
+    }
+
+    /// The port it came in by; none for what came through a tunnel.
     pub fn ingress(&self) -> Option<PortId> {
-        PortId::from_index(self.ingress)
+        self.origin().port()
+    }
+
+    /// The same packet as if it had come by a port, as it is.
+    #[must_use]
+    pub fn arrived_by(mut self, port: PortId) -> Self {
+        if self.tag & Self::TUNNELLED != 0 {
+            self.tag &= Self::LATER_FRAGMENT | Self::FIRST_FRAGMENT;
+        }
+        self.ingress = port.index() as u16;
+        self
+    }
+}
+
+/// Where a packet came from: a port, or another node through a tunnel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    ingress: u16,
+    tag: u16,
+}
+
+impl Origin {
+    /// Networks that tunnels may be of: as many as fit into a key.
+    pub const NETWORKS_MAX: usize = 0x1000;
+
+    /// A port.
+    #[inline]
+    pub const fn by_port(port: PortId) -> Self {
+        Self { ingress: port.index() as u16, tag: 0 }
+    }
+
+    /// Another node, in one of the first [`Origin::NETWORKS_MAX`] networks.
+    pub const fn by_tunnel(peer: PeerId, network: NetworkId) -> Self {
+        Self { ingress: peer.0, tag: FlowKey::TUNNELLED | network.0 & 0xfff }
+    }
+
+    /// The port.
+    pub const fn port(self) -> Option<PortId> {
+        if self.tag == 0 { PortId::from_index(self.ingress) } else { None }
+    }
+
+    /// The other node, and the network.
+    pub const fn tunnel(self) -> Option<(PeerId, NetworkId)> {
+        if self.tag == 0 { None } else { Some((PeerId(self.ingress), NetworkId(self.tag & 0xfff))) }
+    }
+
+    /// Its part of a key's second word.
+    #[inline]
+    pub(crate) const fn tag_bits(self) -> u64 {
+        (self.tag as u64) << 48
+    }
+
+    /// Its part of a key's third word.
+    #[inline]
+    pub(crate) const fn ingress_bits(self) -> u64 {
+        self.ingress as u64
+    }
+
+    /// Says in a key where its packet came from.
+    pub(crate) const fn mark(self, key: &mut FlowKey) {
+        key.ingress = self.ingress;
+        key.tag |= self.tag;
     }
 }
 

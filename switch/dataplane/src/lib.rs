@@ -4,6 +4,7 @@
 //!  PmdThread::turn        thread     every queue this thread owns, once per turn; the snapshot is read here
 //!   └ Pipeline::poll      pipeline   READ FIRST: the path, one line per stage
 //!       rx burst          weft-pmd   frames: port → burst
+//!       decap             decap      on the fabric's port: tunnel packets from other nodes are unwrapped, once
 //!       parse             parse      keys[i], headers[i]; truncated and malformed frames are dropped
 //!       classify          classify   per-core flow table: hit → the flow's program
 //!         resolve         resolve    misses only, cold: rules → anti-spoofing → routed | bridged → program
@@ -46,6 +47,7 @@ pub mod action;
 pub mod batch;
 mod budget;
 pub mod classify;
+mod decap;
 pub mod egress;
 pub mod key;
 pub mod mailbox;
@@ -62,3 +64,4 @@ pub mod stats;
 mod sync;
 pub mod table;
 pub mod thread;
+pub mod tunnel;

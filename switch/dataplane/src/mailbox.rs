@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use weft_pmd::{Frame, FramePool, sys::EventFd};
 use weft_wire::{Mac, PortId};
 
-use crate::reason::PuntReason;
+use crate::{key::Origin, reason::PuntReason};
 
 /// Wakes a thread that sleeps, and costs nothing while it does not.
 ///
@@ -106,6 +106,8 @@ pub struct Punt {
     pub frame: Frame,
     /// Where it came in.
     pub ingress: PortId,
+    /// Where it came from: that port, or through a tunnel another node.
+    pub origin: Origin,
     /// What is asked of the slow path.
     pub reason: PuntReason,
 }
@@ -115,8 +117,8 @@ pub struct Punt {
 pub struct Learn {
     /// The address.
     pub mac: Mac,
-    /// Where it came in,
-    pub port: PortId,
+    /// Where it came from,
+    pub origin: Origin,
     /// with this VLAN id (0: untagged).
     pub vlan: u16,
     /// It is where it was known to be, and still in use: keeps it from ageing, moves nothing.

@@ -12,7 +12,13 @@ use weft_wire::{
 };
 use zerocopy::FromBytes;
 
-use crate::{batch::Batch, key::FlowKey, program::Verdict, reason::DropReason, table::flow::FlowTable};
+use crate::{
+    batch::Batch,
+    key::{FlowKey, Origin},
+    program::Verdict,
+    reason::DropReason,
+    table::flow::FlowTable,
+};
 
 mod plain;
 
@@ -45,23 +51,31 @@ pub enum L3 {
 
 /// Parses every packet of the batch, and hashes the keys while they are at hand.
 pub(crate) fn parse(batch: &mut Batch, pool: &FramePool, flows: &FlowTable, wants_tcp_flags: bool) {
-    // Two copies of the loop: what a small flow table does not need would cost it a tenth of this stage.
-    if flows.is_far() {
-        parse_all::<true>(batch, pool, flows, wants_tcp_flags);
-    } else {
-        parse_all::<false>(batch, pool, flows, wants_tcp_flags);
+    // Copies of the loop: what a small flow table does not need would cost it a tenth of this stage, and what only
+    // tunnels need, others nothing.
+    match (flows.is_far(), batch.has_tunnelled) {
+        (true, true) => parse_all::<true, true>(batch, pool, flows, wants_tcp_flags),
+        (true, false) => parse_all::<true, false>(batch, pool, flows, wants_tcp_flags),
+        (false, true) => parse_all::<false, true>(batch, pool, flows, wants_tcp_flags),
+        (false, false) => parse_all::<false, false>(batch, pool, flows, wants_tcp_flags),
     }
 }
 
 #[inline(never)]
-fn parse_all<const FAR: bool>(batch: &mut Batch, pool: &FramePool, flows: &FlowTable, wants_tcp_flags: bool) {
-    let ingress = batch.ingress.index() as u16;
+fn parse_all<const FAR: bool, const TUNNELLED: bool>(
+    batch: &mut Batch,
+    pool: &FramePool,
+    flows: &FlowTable,
+    wants_tcp_flags: bool,
+) {
+    let by_port = Origin::by_port(batch.ingress);
     let flags_mask = if wants_tcp_flags { u8::MAX } else { 0 };
-    let plain = plain::Parser::new(ingress, flags_mask, flows.secret());
     for i in batch.live() {
+        let origin = if TUNNELLED { batch.origins[i] } else { by_port };
+        let plain = plain::Parser::new(origin, flags_mask, flows.secret());
         let packet = pool.bytes(&batch.frames.as_slice()[i]);
         let is_plain = plain.parse(packet, &mut batch.keys[i], &mut batch.headers[i], &mut batch.hashes[i]);
-        if !is_plain && !parse_odd(batch, i, pool, flows, ingress, flags_mask) {
+        if !is_plain && !parse_odd(batch, i, pool, flows, origin, flags_mask) {
             continue;
         }
         if FAR {
@@ -82,12 +96,17 @@ fn parse_odd(
     i: usize,
     pool: &FramePool,
     flows: &FlowTable,
-    ingress: u16,
+    origin: Origin,
     flags_mask: u8,
 ) -> bool {
     match parse_packet(pool.bytes(&batch.frames.as_slice()[i])) {
+        // RFC 7348 §6.1: a frame in a tunnel has no tag.
+        Ok((key, _)) if key.vlan().is_some() && origin.tunnel().is_some() => {
+            batch.decide(i, Verdict::Drop(DropReason::VlanNotAllowed));
+            false
+        }
         Ok((mut key, headers)) => {
-            key.ingress = ingress;
+            origin.mark(&mut key);
             key.tcp_flags = headers.tcp_flags & flags_mask;
             batch.hashes[i] = flows.hash(&key);
             (batch.keys[i], batch.headers[i]) = (key, headers);

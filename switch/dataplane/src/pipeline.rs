@@ -10,7 +10,7 @@ use crate::{
     batch::Batch,
     budget::{self, Budget},
     classify::{self, Found, Resolver},
-    egress,
+    decap, egress,
     egress::Egress,
     parse,
     program::Verdict,
@@ -69,6 +69,10 @@ impl Pipeline {
         }
         lap.ended(Stage::Receive, stages);
         if !cross_connect(batch, from.port, snapshot, egress.thread) {
+            if let Some(tunnels) = snapshot.unwraps_at(from.port) {
+                decap::decap(batch, pool, tunnels, snapshot, egress.thread);
+                lap.ended(Stage::Decap, stages);
+            }
             parse::parse(batch, pool, flows, snapshot.rules.wants_tcp_flags());
             lap.ended(Stage::Parse, stages);
             let now_ms = thread::milliseconds(now_ns);
@@ -81,7 +85,7 @@ impl Pipeline {
             action::apply(batch, pool, snapshot, egress.thread, now_ns);
             lap.ended(Stage::Act, stages);
         }
-        egress::drain(batch, egress, pool, snapshot);
+        egress::drain(batch, egress, pool, snapshot, now_ns);
         lap.ended(Stage::Egress, stages);
         egress.transmit(pool);
         lap.ended(Stage::Transmit, stages);

@@ -28,6 +28,8 @@ pub enum Action {
     PushVlan(VlanId),
     /// Routes: checks TTL and MTU, decrements the TTL, sets the MACs of `snapshot.rewrites[i]`.
     Route(u16),
+    /// Wraps up for another node: `snapshot.tunnels[i]`.
+    Encap(u16),
 }
 
 /// The program of a flow: actions in order, then the verdict, unless an action gave another before.

@@ -52,11 +52,17 @@ reasons! {
         Policed = "policed", "over the rate that a rule allows";
         TooManyActions = "too_many_actions", "more rules with `continue` matched than a program holds";
         ResolveLimited = "resolve_limited", "a new flow, while established ones keep the thread busy";
+        TunnelMalformed = "tunnel_malformed", "a tunnel packet whose headers are not as they should be";
+        TunnelStranger = "tunnel_stranger", "a tunnel packet from an address that is no peer's";
+        TunnelNetwork = "tunnel_network", "a tunnel packet of a network (VNI) that is not here";
+        TunnelNested = "tunnel_nested", "a tunnel packet inside of another";
+        TunnelCongested = "tunnel_congested", "marked congested on the way, and its sender can't be told (RFC 6040 §4.2)";
         PuntFull = "punt_full", "the slow path is behind: its ring is full";
         // egress side
         PortGone = "port_gone", "the port to leave by is gone";
         TxFull = "tx_full", "the port to leave by is full";
         HandoffFull = "handoff_full", "the thread that owns the queue to leave by is behind";
+        FloodLimited = "flood_limited", "flooded to other nodes at more than the network's rate";
         TooBig = "too_big", "larger than the port's MTU and may not be cut";
         NoFrames = "no_frames", "frame memory is used up";
         Refused = "refused", "the device refused the frame";
@@ -71,6 +77,7 @@ reasons! {
         Local = "local", "for one of the switch's own (gateway) addresses";
         TtlExpired = "ttl_expired", "TTL or hop limit used up: ICMP time exceeded";
         TooBig = "too_big", "larger than the egress MTU and may not be fragmented: ICMP too big";
+        PathMtu = "path_mtu", "a router says that a tunnel's packets are too big for its next hop";
         Unreachable = "unreachable", "no such host or network: ICMP unreachable";
     }
 }

@@ -6,10 +6,10 @@
 mod bridged;
 mod routed;
 
-use weft_wire::NetworkId;
+use weft_wire::{NetworkId, PeerId, PortId};
 
 use crate::{
-    key::FlowKey,
+    key::{FlowKey, Origin},
     mailbox::Learn,
     program::{Action, Program, Verdict},
     reason::DropReason,
@@ -39,31 +39,34 @@ fn dropped(program: Program, reason: DropReason) -> Resolved {
 /// Decides a flow.
 pub fn resolve(key: &FlowKey, snapshot: &Snapshot) -> Resolved {
     let program = Program::end(Verdict::Drop(DropReason::NoRoute));
-    let Some(ingress) = key.ingress().and_then(|id| snapshot.port(id)) else {
+    let Some((port, ingress)) = arrived_by(key, snapshot) else {
         return dropped(program, DropReason::PortGone);
     };
-    let place = place(key, ingress);
+    // From here on a packet that came through a tunnel looks like one of the uplink's.
+    let (origin, key) = (key.origin(), &key.arrived_by(port));
+    let network = network_of(key, origin, ingress);
     let mut rewritten = *key;
-    let (mut program, end) =
-        apply_rules(&mut rewritten, place.ok().and_then(|place| place.network), snapshot, program);
+    let (mut program, end) = apply_rules(&mut rewritten, network.ok().flatten(), snapshot, program);
     if let Some(end) = end {
         return program.ending(end).into();
     }
-    let place = match place {
-        Ok(place) => place,
+    let network = match network {
+        Ok(network) => network,
         Err(reason) => return dropped(program, reason),
     };
+    let peer = origin.tunnel().map(|(peer, _)| peer);
+    let arrival = Arrival { port, ingress, network, peer };
     // Inside the switch frames are untagged. A rule may have taken the tag off already: go by what the packet looks like.
     let tagged = program;
     if rewritten.vlan().is_some() {
         program.push(Action::PopVlan);
     }
-    let found = place.network.and_then(|id| Some((id, snapshot.network(id)?)));
+    let found = network.and_then(|id| Some((id, snapshot.network(id)?)));
     let resolved = match found {
         Some((id, network)) if network.mode == Mode::Bridged => {
-            bridged::resolve(key, &rewritten, id, network, ingress, snapshot, program)
+            bridged::resolve(key, &rewritten, id, network, &arrival, snapshot, program)
         }
-        _ => routed::resolve(key, &rewritten, found.map(|(id, _)| id), ingress, snapshot, program),
+        _ => routed::resolve(key, &rewritten, &arrival, snapshot, program),
     };
     match resolved.program.verdict() {
         // The slow path tells a packet's network by its tag, and answers with the same.
@@ -72,26 +75,41 @@ pub fn resolve(key: &FlowKey, snapshot: &Snapshot) -> Resolved {
     }
 }
 
-/// What the ingress port and tag say of a frame.
-#[derive(Debug, Clone, Copy)]
-struct Place {
+/// Where a frame came from.
+struct Arrival<'a> {
+    /// The port.
+    port: PortId,
+    /// What the port is.
+    ingress: &'a PortView,
     /// The frame's network; none for the host and fabric ports, which reach every routed network.
     network: Option<NetworkId>,
+    /// The other node, of what came through a tunnel.
+    peer: Option<PeerId>,
 }
 
-fn place(key: &FlowKey, ingress: &PortView) -> Result<Place, DropReason> {
+fn arrived_by<'a>(key: &FlowKey, snapshot: &'a Snapshot) -> Option<(PortId, &'a PortView)> {
+    let port = match key.origin().tunnel() {
+        Some(_) => snapshot.unwraps.as_ref()?.port,
+        None => key.ingress()?,
+    };
+    Some((port, snapshot.port(port)?))
+}
+
+/// What the tunnel, or the ingress port and tag, say of a frame's network.
+fn network_of(key: &FlowKey, origin: Origin, ingress: &PortView) -> Result<Option<NetworkId>, DropReason> {
+    if let Some((_, network)) = origin.tunnel() {
+        return Ok(Some(network));
+    }
     let vlan = key.vlan().filter(|&id| id != 0);
     match (&ingress.role, vlan) {
         (Role::Trunk(vlans), Some(vlan)) => {
             let network = vlans.iter().find(|(id, _)| id.get() == vlan).map(|(_, network)| *network);
-            network.map(|network| Place { network: Some(network) }).ok_or(DropReason::VlanNotAllowed)
+            network.map(Some).ok_or(DropReason::VlanNotAllowed)
         }
         (Role::Trunk(_), None) | (_, Some(_)) => Err(DropReason::VlanNotAllowed),
-        (Role::Pod, None) => {
-            ingress.network.map(|network| Place { network: Some(network) }).ok_or(DropReason::NoEndpoint)
-        }
-        (Role::Access(network), None) => Ok(Place { network: Some(*network) }),
-        (Role::Host | Role::Fabric, None) => Ok(Place { network: None }),
+        (Role::Pod, None) => ingress.network.map(Some).ok_or(DropReason::NoEndpoint),
+        (Role::Access(network), None) => Ok(Some(*network)),
+        (Role::Host | Role::Fabric, None) => Ok(None),
     }
 }
 

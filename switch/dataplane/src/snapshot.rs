@@ -4,9 +4,15 @@ use std::{net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
 use weft_pmd::Caps;
-use weft_wire::{Mac, NetworkId, PortId, ThreadId, VlanId, ip};
+use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId, ip};
 
-use crate::{rules::RuleTable, stats::PortStats, table::routes::Routes};
+use crate::{
+    police::Policer,
+    rules::RuleTable,
+    stats::{PeerStats, PortStats},
+    table::routes::{Route, Routes},
+    tunnel::{Tunnel, Tunnels},
+};
 
 /// What a port is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +68,42 @@ pub struct NetworkView {
     pub suppress: bool,
     /// Where flooded frames go, with the tag they need there.
     pub members: Vec<(PortId, Option<VlanId>)>,
+    /// Its place among the networks that each peer has tunnels for.
+    pub tunnel: Option<u16>,
+    /// Tunnels by which flooded frames leave for other nodes (bridged).
+    pub remotes: Vec<u16>,
+    /// Copies per second that may do so.
+    pub flood_limit: Option<Arc<Policer>>,
+}
+
+/// Another node, as the packet's path needs it.
+#[derive(Debug, Clone)]
+pub struct PeerView {
+    /// How it is reached; none: the next hop's MAC is not known (yet).
+    pub hop: Option<Hop>,
+    /// The other node's own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its counters.
+    pub stats: Arc<PeerStats>,
+}
+
+/// How another node is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// Routed as it is.
+    Native {
+        /// The uplink.
+        port: PortId,
+        /// Index of the rewrite to the next hop.
+        rewrite: u16,
+    },
+    /// Wrapped up.
+    Tunnel {
+        /// The uplink.
+        port: PortId,
+        /// The first of its tunnels, one for each network that has a [`NetworkView::tunnel`].
+        first: u16,
+    },
 }
 
 /// A pod.
@@ -106,11 +148,16 @@ pub type Fdb = HashMap<(NetworkId, Mac), Station>;
 
 /// Where a learnt address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Station {
-    /// Behind this port,
-    pub port: PortId,
-    /// with this tag.
-    pub vlan: Option<VlanId>,
+pub enum Station {
+    /// Behind a port of this node.
+    Local {
+        /// The port.
+        port: PortId,
+        /// Its tag there.
+        vlan: Option<VlanId>,
+    },
+    /// On another node.
+    Remote(PeerId),
 }
 
 /// Everything the packet's path reads. Tables are `Arc`s: a change copies only the ones it touches.
@@ -128,6 +175,12 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     /// What [`crate::program::Action::Route`] names.
     pub rewrites: Arc<Vec<Rewrite>>,
+    /// Other nodes, by [`PeerId::index`].
+    pub peers: Arc<Vec<PeerView>>,
+    /// What [`crate::program::Action::Encap`] names.
+    pub tunnels: Arc<Vec<Tunnel>>,
+    /// What is unwrapped, where the fabric has tunnels.
+    pub unwraps: Option<Arc<Tunnels>>,
     /// Learnt addresses of bridged networks.
     pub fdb: Arc<Fdb>,
     /// Operators' rules.
@@ -150,13 +203,45 @@ impl Snapshot {
         self.networks.get(id.index()).map(|network| &**network)
     }
 
+    /// Another node.
+    #[inline]
+    pub fn peer(&self, id: PeerId) -> Option<&PeerView> {
+        self.peers.get(id.index())
+    }
+
+    /// What is unwrapped of what comes by a port.
+    #[inline]
+    pub fn unwraps_at(&self, port: PortId) -> Option<&Tunnels> {
+        self.unwraps.as_deref().filter(|tunnels| tunnels.port == port)
+    }
+
+    /// The tunnel to another node for packets of a network; for those of none, such as the node's own, that of the first
+    /// which has one.
+    pub fn tunnel_to(&self, peer: PeerId, network: Option<NetworkId>) -> Option<(PortId, u16)> {
+        let Hop::Tunnel { port, first } = self.peer(peer)?.hop? else { return None };
+        let slot = match network {
+            Some(network) => self.network(network)?.tunnel?,
+            None => 0,
+        };
+        Some((port, first + slot))
+    }
+
+    /// Largest IP packet that reaches another node, bytes.
+    pub fn mtu_to(&self, peer: PeerId, network: Option<NetworkId>) -> Option<u32> {
+        let rewrite = match self.peer(peer)?.hop? {
+            Hop::Native { rewrite, .. } => rewrite,
+            Hop::Tunnel { .. } => self.tunnels.get(usize::from(self.tunnel_to(peer, network)?.1))?.rewrite,
+        };
+        self.rewrites.get(usize::from(rewrite)).map(|rewrite| rewrite.mtu)
+    }
+
     /// The pod with this MAC.
     pub fn endpoint(&self, network: NetworkId, mac: Mac) -> Option<&Endpoint> {
         self.endpoints.get(&(network, mac))
     }
 
     /// Where an address of any routed network leads.
-    pub fn route(&self, address: IpAddr) -> Option<crate::table::routes::Route> {
+    pub fn route(&self, address: IpAddr) -> Option<Route> {
         self.routes.lookup(ip::mapped(address))
     }
 }

@@ -127,6 +127,8 @@ impl PortStats {
 pub enum Stage {
     /// Port → burst.
     Receive,
+    /// Tunnel packets → what is in them.
+    Decap,
     /// Headers → flow key.
     Parse,
     /// Flow key → program.
@@ -141,13 +143,14 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Receive, Self::Parse, Self::Classify, Self::Act, Self::Egress, Self::Transmit];
+    pub const ALL: [Self; 7] =
+        [Self::Receive, Self::Decap, Self::Parse, Self::Classify, Self::Act, Self::Egress, Self::Transmit];
 
     /// Its word in tables and metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Receive => "receive",
+            Self::Decap => "decap",
             Self::Parse => "parse",
             Self::Classify => "classify",
             Self::Act => "act",
@@ -233,6 +236,51 @@ pub struct ThreadCounters {
     pub learn_lost: Counter,
     /// Where the cycles of busy turns go.
     pub stages: StageCounters,
+}
+
+/// What went to another node and came from it, through tunnels. Inner bytes.
+#[derive(Debug)]
+pub struct PeerStats {
+    threads: Box<[CachePadded<PeerCounters>]>,
+}
+
+/// One thread's share of [`PeerStats`].
+#[derive(Debug, Default)]
+pub struct PeerCounters {
+    /// Packets wrapped up for it.
+    pub tx_packets: Counter,
+    /// Their bytes.
+    pub tx_bytes: Counter,
+    /// Packets of its unwrapped.
+    pub rx_packets: Counter,
+    /// Their bytes.
+    pub rx_bytes: Counter,
+}
+
+impl PeerStats {
+    /// Zeroes for so many PMD threads.
+    pub fn new(threads: usize) -> Self {
+        Self { threads: (0..threads).map(|_| CachePadded::default()).collect() }
+    }
+
+    #[inline]
+    pub(crate) fn sent(&self, thread: ThreadId, bytes: usize) {
+        let row = &self.threads[thread.index()];
+        row.tx_packets.add(1);
+        row.tx_bytes.add(bytes as u64);
+    }
+
+    #[inline]
+    pub(crate) fn received(&self, thread: ThreadId, bytes: usize) {
+        let row = &self.threads[thread.index()];
+        row.rx_packets.add(1);
+        row.rx_bytes.add(bytes as u64);
+    }
+
+    /// All threads' rows.
+    pub fn threads(&self) -> impl Iterator<Item = &PeerCounters> {
+        self.threads.iter().map(|row| &**row)
+    }
 }
 
 /// Hits of an operator's rule.

@@ -220,10 +220,9 @@ impl PmdThread {
             if entry.program.learnt
                 && entry.state.generation == generation
                 && now_ms.wrapping_sub(entry.state.used_ms) <= ROUND_MS
-                && let Some(port) = entry.key.ingress()
             {
-                let vlan = entry.key.vlan().unwrap_or(0);
-                let learn = Learn { mac: entry.key.src_mac, port, vlan, refresh: true };
+                let (origin, vlan) = (entry.key.origin(), entry.key.vlan().unwrap_or(0));
+                let learn = Learn { mac: entry.key.src_mac, origin, vlan, refresh: true };
                 if egress.exits.learns.push(learn).is_err() {
                     counters.learn_lost.add(1);
                 }

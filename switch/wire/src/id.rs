@@ -125,6 +125,10 @@ index! {
     NetworkId
 }
 index! {
+    /// Another node, by its place in the snapshot.
+    PeerId
+}
+index! {
     /// A PMD thread, by its place in `pmd.cores`.
     ThreadId
 }

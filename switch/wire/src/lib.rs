@@ -15,6 +15,7 @@ pub mod eth;
 pub mod id;
 pub mod ip;
 pub mod l4;
+pub mod tunnel;
 
 pub use eth::{Mac, ethertype};
-pub use id::{NetworkId, PortId, QueueId, ThreadId, VlanId, Vni};
+pub use id::{NetworkId, PeerId, PortId, QueueId, ThreadId, VlanId, Vni};

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use weft_dataplane::parse::{L3, parse_packet};
-use weft_pmd::{Caps, Csum, FramePool, Gso, GsoKind, Memory, Offload, offload};
+use weft_pmd::{Caps, Csum, FramePool, Gso, GsoKind, Memory, Offload, Outer, offload};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok((key, headers)) = parse_packet(data) {
@@ -20,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
     frame.set_offload(Offload {
         csum: Csum::Partial { start: u16::from(*start), offset: *offset },
         gso: gso.map(|kind| Gso { kind, ecn: false, size: u16::from(*size) * 8 }),
+        outer: [None, Some(Outer::V4), Some(Outer::V6)].get(usize::from(kind >> 2 & 3)).copied().flatten(),
     });
     let mut pieces = Vec::new();
     let caps = Caps { mtu: 68 + u32::from(*size), csum: kind & 64 != 0, gso: kind & 128 != 0 };

@@ -1,7 +1,7 @@
 //! The XDP program: loaded, attached by bpf_link, told where the sockets are and what is the switch's.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     io,
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
@@ -14,7 +14,7 @@ use libbpf_rs::{
 };
 
 use super::{Mode, Spec};
-use crate::port::PortError;
+use crate::port::{PortError, Steer};
 
 #[allow(
     clippy::all,
@@ -40,7 +40,7 @@ pub struct Attachment {
     sockets: MapHandle,
     v4: MapHandle,
     v6: MapHandle,
-    steered: BTreeSet<IpNet>,
+    steered: BTreeMap<IpNet, u16>,
     native: bool,
     why: Option<String>,
 }
@@ -81,7 +81,7 @@ pub(super) fn attach(spec: &Spec, ifindex: u32) -> Result<Attachment, PortError>
                     sockets: handle(&loaded.maps.sockets)?,
                     v4: handle(&loaded.maps.prefixes_v4)?,
                     v6: handle(&loaded.maps.prefixes_v6)?,
-                    steered: BTreeSet::new(),
+                    steered: BTreeMap::new(),
                     native,
                     why,
                 });
@@ -171,16 +171,23 @@ impl Attachment {
         })
     }
 
-    /// Makes the prefixes that are the switch's just these.
-    pub fn steer(&mut self, prefixes: &[IpNet]) -> Result<(), PortError> {
-        let wanted: BTreeSet<IpNet> = prefixes.iter().map(IpNet::trunc).collect();
+    /// Makes what is the switch's just this.
+    pub fn steer(&mut self, steer: &Steer) -> Result<(), PortError> {
+        // The tries' values: 0 for everything that is sent there, else the UDP port, as it lies in a packet.
+        let (prefixes, value) = match steer {
+            Steer::Prefixes(prefixes) => (prefixes, 0),
+            Steer::Udp { addresses, port } => (addresses, port.to_be()),
+        };
+        let wanted: BTreeMap<IpNet, u16> = prefixes.iter().map(|prefix| (prefix.trunc(), value)).collect();
         let refused =
             |error: libbpf_rs::Error| PortError::Spec(format!("can't steer the XDP program: {error}"));
         // New ones first: what stays the switch's is never without an entry.
-        for prefix in wanted.difference(&self.steered) {
-            self.trie(prefix).update(&trie_key(prefix), &[1], MapFlags::ANY).map_err(refused)?;
+        for (prefix, value) in wanted.iter().filter(|(prefix, value)| self.steered.get(prefix) != Some(value))
+        {
+            let update = self.trie(prefix).update(&trie_key(prefix), &value.to_ne_bytes(), MapFlags::ANY);
+            update.map_err(refused)?;
         }
-        for prefix in self.steered.difference(&wanted) {
+        for prefix in self.steered.keys().filter(|prefix| !wanted.contains_key(prefix)) {
             self.trie(prefix).delete(&trie_key(prefix)).map_err(refused)?;
         }
         self.steered = wanted;

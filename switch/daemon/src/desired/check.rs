@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, collections::BTreeSet, net::IpAddr, time::Duration};
 
 use weft_ctl_api::spec::{
-    Config, EndpointSpec, FabricMode, IdleSpec, ModeSpec, NetworkSpec, PortKind, PortSpec, RoleSpec,
+    Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, PortKind, PortSpec, RoleSpec,
 };
 use weft_dataplane::{snapshot::Mode, thread::Idle};
 use weft_wire::{Mac, PortId};
 
-use super::{Desired, Endpoint, Invalid, Network, Node, Peer, Port, Role, rules};
+use super::{Desired, Endpoint, Invalid, Network, Node, Peer, Port, Role, fabric, rules};
 use crate::runtime::Settings;
 
 /// Linux's IFNAMSIZ less the terminating zero (if.h).
@@ -40,7 +40,7 @@ pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
     let endpoints: Vec<Endpoint> =
         config.endpoint.iter().map(|spec| endpoint(spec, &networks, &ports)).collect::<Result<_, _>>()?;
     endpoints_fit(&endpoints, &networks, &ports)?;
-    let peers = peers(config, &networks)?;
+    let (fabric, peers) = fabric::fabric(config, &networks)?;
     let rules =
         config.flow.iter().map(|spec| rules::rule(spec, &networks, &ports)).collect::<Result<_, _>>()?;
     let node = Node { name: config.node.name.clone(), addresses: config.node.addresses.clone() };
@@ -52,12 +52,13 @@ pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
         networks,
         ports,
         endpoints,
+        fabric,
         peers,
         rules,
     })
 }
 
-fn unique<'a>(noun: &str, names: impl Iterator<Item = &'a String>) -> Result<(), Invalid> {
+pub(super) fn unique<'a>(noun: &str, names: impl Iterator<Item = &'a String>) -> Result<(), Invalid> {
     let mut seen = BTreeSet::new();
     for name in names {
         if name.is_empty() || name.len() > 253 || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
@@ -87,7 +88,7 @@ fn gateway_mac(config: &Config) -> Result<Mac, Invalid> {
     Ok(mac)
 }
 
-fn check_mac(key: impl Into<String>, mac: Mac) -> Result<(), Invalid> {
+pub(super) fn check_mac(key: impl Into<String>, mac: Mac) -> Result<(), Invalid> {
     if mac.is_group() || mac == Mac::ZERO {
         return Err(Invalid::new(
             key,
@@ -138,6 +139,7 @@ fn network(spec: &NetworkSpec, gateway_mac: Mac) -> Result<Network, Invalid> {
         vlan: spec.vlan,
         ageing: Duration::from_secs(spec.ageing_s.max(1)),
         suppress: spec.suppress,
+        vni: spec.vni,
     })
 }
 
@@ -399,40 +401,6 @@ fn endpoints_fit(endpoints: &[Endpoint], networks: &[Network], ports: &[Port]) -
     Ok(())
 }
 
-fn peers(config: &Config, networks: &[Network]) -> Result<Vec<Peer>, Invalid> {
-    let Some(fabric) = &config.fabric else { return Ok(Vec::new()) };
-    if fabric.mode != FabricMode::Native {
-        let problem = format!("{} is not supported yet", fabric.mode);
-        return Err(Invalid::new("fabric.mode", problem, "use \"native\""));
-    }
-    if !config.port.iter().any(|port| port.role == RoleSpec::Fabric) && !fabric.peer.is_empty() {
-        let remedy = "add a port with role = \"fabric\"";
-        return Err(Invalid::new("fabric.peer", "no port leads to other nodes", remedy));
-    }
-    unique("fabric.peer", fabric.peer.iter().map(|peer| &peer.name))?;
-    for peer in &fabric.peer {
-        for prefix in &peer.prefixes {
-            let own = networks.iter().flat_map(|network| &network.prefixes);
-            if let Some(own) = own.into_iter().find(|own| {
-                own.contains(&prefix.addr()) && own.prefix_len() >= prefix.prefix_len() || prefix == *own
-            }) {
-                let key = format!("fabric.peer \"{}\".prefixes", peer.name);
-                return Err(Invalid::new(
-                    key,
-                    format!("{prefix} is this node's own ({own})"),
-                    "each prefix is one node's",
-                ));
-            }
-        }
-    }
-    let peer = |spec: &weft_ctl_api::spec::PeerSpec| Peer {
-        name: spec.name.clone(),
-        address: spec.address,
-        prefixes: spec.prefixes.iter().map(|prefix| prefix.trunc()).collect(),
-    };
-    Ok(fabric.peer.iter().map(peer).collect())
-}
-
 /// Cluster-unique addresses: no two of the routed networks, the node and its peers share one.
 fn addresses_differ(
     node: &Node,
@@ -464,6 +432,9 @@ fn addresses_differ(
     }
     for peer in peers {
         claim(peer.address, format!("fabric.peer \"{}\".address", peer.name))?;
+        for address in &peer.addresses {
+            claim(*address, format!("fabric.peer \"{}\".addresses", peer.name))?;
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use weft_ctl_api::{
     spec::Protocol,
 };
 use weft_dataplane::{
-    key::FlowKey,
+    key::{FlowKey, Origin},
     program::{Action, Program, Verdict},
     snapshot::Snapshot,
     table::flow::FlowEntry,
@@ -66,7 +66,7 @@ impl Session {
     }
 
     fn cached_flow(&self, core: usize, flow: &FlowEntry, now_ms: u32, stale: bool) -> CachedFlow {
-        let port = flow.key.ingress().map_or("?".into(), |id| self.port_word(id));
+        let port = self.origin_word(flow.key.origin());
         CachedFlow {
             core,
             port,
@@ -76,6 +76,17 @@ impl Session {
             bytes: flow.state.bytes,
             idle_ms: now_ms.wrapping_sub(flow.state.used_ms).into(),
             stale,
+        }
+    }
+
+    /// A port, or another node and the network it is in.
+    fn origin_word(&self, origin: Origin) -> String {
+        let desired = &self.switch.desired;
+        match origin.tunnel() {
+            Some((peer, _)) => {
+                desired.peers.get(peer.index()).map_or("?".into(), |peer| format!("peer:{}", peer.name))
+            }
+            None => origin.port().map_or("?".into(), |id| self.port_word(id)),
         }
     }
 
@@ -90,6 +101,7 @@ impl Session {
             Action::Rule(index) => format!("rule:{}", self.switch.rule_name(*index).unwrap_or("?")),
             Action::PopVlan => "pop_vlan".into(),
             Action::PushVlan(vlan) => format!("push_vlan:{vlan}"),
+            Action::Encap(index) => format!("encap:{}", self.switch.peer_of_tunnel(*index).unwrap_or("?")),
             Action::Route(index) => match snapshot.rewrites.get(usize::from(*index)) {
                 Some(rewrite) => format!("route:{}", rewrite.dst()),
                 None => "route".into(),

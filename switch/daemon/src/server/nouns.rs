@@ -9,7 +9,7 @@ use weft_ctl_api::{
 };
 
 use super::{Session, must_be_new, not_found, take};
-use crate::desired::Role;
+use crate::{compile::Place, desired::Role};
 
 impl Session {
     pub(super) fn add_port(&mut self, port: PortSpec) -> Result<Done, Error> {
@@ -131,8 +131,11 @@ impl Session {
         let learnt = self.switch.learnt.iter().map(|((network, mac), station)| FdbRow {
             network: network.clone(),
             mac: *mac,
-            port: station.port.clone(),
-            vlan: station.vlan,
+            port: match &station.place {
+                Place::Port(port, _) => port.clone(),
+                Place::Peer(peer) => format!("peer:{peer}"),
+            },
+            vlan: if let Place::Port(_, vlan) = station.place { vlan } else { None },
             idle_s: Some(station.seen.elapsed().as_secs()),
             moves: station.moves,
         });
@@ -159,7 +162,10 @@ impl Session {
         }
         let gone = self.switch.learnt.retain(|(network, _), station| {
             call.network.as_ref().is_some_and(|wanted| wanted != network)
-                || call.port.as_ref().is_some_and(|wanted| *wanted != station.port)
+                || call
+                    .port
+                    .as_ref()
+                    .is_some_and(|wanted| !matches!(&station.place, Place::Port(port, _) if port == wanted))
         });
         self.switch.publish_learnt();
         Ok(self.done(format!("{gone} learnt addresses forgotten")))

@@ -1,6 +1,7 @@
 //! The thread that empties what PMD threads leave for the control side.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use weft_dataplane::{
 use weft_pmd::{FramePool, sys};
 use weft_wire::PortId;
 
-use super::{Reply, answer};
+use super::{Reply, answer, path_mtu};
 
 /// ICMP errors per second, and at once: what Linux allows itself (net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst are 1000
 /// and 50; ip-sysctl).
@@ -36,6 +37,13 @@ pub enum Report {
         port: PortId,
         /// The kernel's answer.
         errno: i32,
+    },
+    /// The way to another node takes no larger packets.
+    PathMtu {
+        /// The other node's address.
+        peer: IpAddr,
+        /// Bytes.
+        mtu: u32,
     },
 }
 
@@ -87,9 +95,14 @@ impl SlowPath {
         let is_error =
             matches!(punt.reason, PuntReason::TtlExpired | PuntReason::TooBig | PuntReason::Unreachable);
         let snapshot = self.reader.get().clone();
+        if punt.reason == PuntReason::PathMtu
+            && let Some((peer, mtu)) = path_mtu(self.pool.bytes(&punt.frame), &snapshot)
+        {
+            (self.report)(Report::PathMtu { peer, mtu });
+        }
         if !is_error || errors.allow(1, now_ns) {
             for Reply { port, bytes } in
-                answer(self.pool.bytes(&punt.frame), punt.ingress, punt.reason, &snapshot)
+                answer(self.pool.bytes(&punt.frame), punt.ingress, punt.origin, punt.reason, &snapshot)
             {
                 self.send(port, &bytes, &snapshot);
             }

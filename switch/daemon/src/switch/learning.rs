@@ -7,18 +7,16 @@ use weft_dataplane::mailbox::Learn;
 use weft_wire::{Mac, VlanId};
 
 use super::Switch;
-use crate::desired::Role;
+use crate::{compile::Place, desired::Role};
 
 /// An address that was learnt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Station {
-    /// The port it is behind.
-    pub port: String,
-    /// Its tag there.
-    pub vlan: Option<VlanId>,
+    /// Where it is.
+    pub place: Place,
     /// When it was last seen.
     pub seen: Instant,
-    /// Times it came up behind another port than before.
+    /// Times it came up elsewhere than before.
     pub moves: u64,
 }
 
@@ -39,15 +37,12 @@ impl Learnt {
     }
 
     /// What a snapshot needs of them.
-    pub(super) fn stations(&self) -> HashMap<(String, Mac), (String, Option<VlanId>)> {
-        self.stations
-            .iter()
-            .map(|(key, station)| (key.clone(), (station.port.clone(), station.vlan)))
-            .collect()
+    pub(super) fn stations(&self) -> HashMap<(String, Mac), Place> {
+        self.stations.iter().map(|(key, station)| (key.clone(), station.place.clone())).collect()
     }
 
     pub(super) fn forget_port(&mut self, port: &str) {
-        self.retain(|_, station| station.port != port);
+        self.retain(|_, station| !matches!(&station.place, Place::Port(own, _) if own == port));
     }
 
     /// Forgets all but those.
@@ -59,22 +54,22 @@ impl Learnt {
         gone
     }
 
-    fn see(&mut self, network: String, mac: Mac, port: String, vlan: Option<VlanId>, refresh: bool) {
+    fn see(&mut self, network: String, mac: Mac, place: Place, refresh: bool) {
         let now = Instant::now();
         let has_room = self.stations.len() < STATIONS_MAX;
         match self.stations.get_mut(&(network.clone(), mac)) {
             // It has moved since the flow that reports it was decided.
-            Some(station) if refresh && station.port != port => {}
+            Some(station) if refresh && !station.place.is_same_way(&place) => {}
             Some(station) => {
-                if station.port != port || station.vlan != vlan {
+                if station.place != place {
                     station.moves += 1;
-                    (station.port, station.vlan) = (port, vlan);
+                    station.place = place;
                     self.dirty = true;
                 }
                 station.seen = now;
             }
             None if has_room && !refresh => {
-                self.stations.insert((network, mac), Station { port, vlan, seen: now, moves: 0 });
+                self.stations.insert((network, mac), Station { place, seen: now, moves: 0 });
                 self.dirty = true;
             }
             None => {}
@@ -85,18 +80,30 @@ impl Learnt {
 impl Switch {
     /// An address was seen; publishing waits for [`Switch::publish_learnt`].
     pub fn learn(&mut self, learn: Learn) {
-        let Some(name) = self.port_name(learn.port).map(str::to_owned) else { return };
-        let Some(port) = self.desired.ports.iter().find(|port| port.name == name) else { return };
+        let Some((network, place)) = self.place_of(&learn) else { return };
+        self.learnt.see(network, learn.mac, place, learn.refresh);
+    }
+
+    /// The network that an address was seen in, and where.
+    fn place_of(&self, learn: &Learn) -> Option<(String, Place)> {
+        if let Some((peer, network)) = learn.origin.tunnel() {
+            let peer = self.desired.peers.get(peer.index())?;
+            return Some((
+                self.desired.networks.get(network.index())?.name.clone(),
+                Place::Peer(peer.name.clone()),
+            ));
+        }
+        let name = self.port_name(learn.origin.port()?)?.to_owned();
+        let port = self.desired.ports.iter().find(|port| port.name == name)?;
         let vlan = VlanId::try_from(u32::from(learn.vlan)).ok();
         let network = match &port.role {
-            Role::Access(network) => Some(*network),
+            Role::Access(network) => *network,
             Role::Trunk(networks) => {
-                networks.iter().copied().find(|index| self.desired.networks[*index].vlan == vlan)
+                networks.iter().copied().find(|index| self.desired.networks[*index].vlan == vlan)?
             }
-            Role::Pod | Role::Host | Role::Fabric => None,
+            Role::Pod | Role::Host | Role::Fabric => return None,
         };
-        let Some(network) = network else { return };
-        self.learnt.see(self.desired.networks[network].name.clone(), learn.mac, name, vlan, learn.refresh);
+        Some((self.desired.networks[network].name.clone(), Place::Port(name, vlan)))
     }
 
     /// Publishes what was learnt since the last time, if anything.

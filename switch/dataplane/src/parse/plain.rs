@@ -4,7 +4,7 @@
 use weft_wire::{ethertype, ip::proto};
 
 use super::{Headers, L3};
-use crate::key::{FlowKey, HashSecret};
+use crate::key::{FlowKey, HashSecret, Origin};
 
 const L3_AT: usize = 14;
 const UDP_LEN: usize = 8;
@@ -15,15 +15,16 @@ const HEAD: usize = 54;
 /// What all packets of a burst have in common.
 #[derive(Debug)]
 pub(super) struct Parser<'a> {
-    ingress: u64,
+    origin: Origin,
     /// The TCP flags that are part of the key.
     flags_mask: u8,
     secret: &'a HashSecret,
 }
 
 impl<'a> Parser<'a> {
-    pub(super) fn new(ingress: u16, flags_mask: u8, secret: &'a HashSecret) -> Self {
-        Self { ingress: ingress.into(), flags_mask, secret }
+    #[inline]
+    pub(super) fn new(origin: Origin, flags_mask: u8, secret: &'a HashSecret) -> Self {
+        Self { origin, flags_mask, secret }
     }
 
     /// Fills in the key, its hash, and where the headers are. False: not of this shape, or not sound; nothing is said.
@@ -76,8 +77,8 @@ impl<'a> Parser<'a> {
         let tcp_flags = if is_tcp { head[L4_AT + 13] } else { 0 };
         let words = [
             macs,
-            u64::from(half(head, 8)) | u64::from(ethertype::IPV4) << 32,
-            word(head, L3_AT + 10) & !0xffff | self.ingress,
+            u64::from(half(head, 8)) | u64::from(ethertype::IPV4) << 32 | self.origin.tag_bits(),
+            word(head, L3_AT + 10) & !0xffff | self.origin.ingress_bits(),
             self.ports(word(head, L3_AT + 18), protocol, tcp_flags),
         ];
         *hash = self.secret.hash_narrow(&words);
@@ -114,8 +115,8 @@ impl<'a> Parser<'a> {
             u64::from(half(head, L3_AT + 14) & 0xffff) | u64::from(u32::from_le_bytes(*ports)) << 16;
         let words = [
             macs,
-            u64::from(half(head, 8)) | u64::from(ethertype::IPV6) << 32,
-            word(head, L3_AT + 6) & !0xffff | self.ingress,
+            u64::from(half(head, 8)) | u64::from(ethertype::IPV6) << 32 | self.origin.tag_bits(),
+            word(head, L3_AT + 6) & !0xffff | self.origin.ingress_bits(),
             self.ports(src_and_ports, protocol, tcp_flags),
             word(head, L3_AT + 16),
             word(head, L3_AT + 24),
@@ -170,6 +171,7 @@ fn is_all_ones(sum: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use weft_wire::PortId;
 
     use super::*;
     use crate::parse::parse_packet;
@@ -177,7 +179,7 @@ mod tests {
     fn parse(packet: &[u8], flags_mask: u8) -> Option<(FlowKey, Headers)> {
         let secret = HashSecret::new([3, 5, 7, 11]);
         let (mut key, mut headers, mut hash) = (FlowKey::from_words([!0; 7]), Headers::default(), 0);
-        let parser = Parser::new(7, flags_mask, &secret);
+        let parser = Parser::new(Origin::by_port(PortId::from_index(7).unwrap()), flags_mask, &secret);
         parser.parse(packet, &mut key, &mut headers, &mut hash).then(|| {
             assert_eq!(hash, secret.hash(&key));
             (key, headers)

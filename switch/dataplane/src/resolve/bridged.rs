@@ -2,18 +2,18 @@
 
 use std::net::IpAddr;
 
-use weft_wire::{NetworkId, PortId, VlanId, ethertype};
+use weft_wire::{NetworkId, VlanId, ethertype};
 
 use super::{
-    Resolved, dropped,
+    Arrival, Resolved, dropped,
     routed::{nd, nd_type},
 };
 use crate::{
-    key::FlowKey,
+    key::{FlowKey, Origin},
     mailbox::Learn,
     program::{Action, Program, Verdict},
     reason::{DropReason, PuntReason},
-    snapshot::{Endpoint, NetworkView, PortView, Role, Snapshot, Station},
+    snapshot::{Endpoint, NetworkView, Role, Snapshot, Station},
 };
 
 const ARP_REQUEST: u16 = 1;
@@ -24,46 +24,59 @@ pub(super) fn resolve(
     now: &FlowKey,
     id: NetworkId,
     network: &NetworkView,
-    ingress: &PortView,
+    arrival: &Arrival<'_>,
     snapshot: &Snapshot,
     mut program: Program,
 ) -> Resolved {
-    let Some(from) = key.ingress() else { return dropped(program, DropReason::PortGone) };
-    let learn = match source(key, from, id, ingress, snapshot) {
+    let learn = match source(key, id, arrival, snapshot) {
         Ok(learn) => learn,
         Err(reason) => return dropped(program, reason),
     };
-    program.learnt = ingress.role != Role::Pod;
+    program.learnt = arrival.ingress.role != Role::Pod;
     let end = match destination(now, id, snapshot) {
-        Some((port, _)) if port == from => Verdict::Drop(DropReason::SamePort),
-        Some((port, vlan)) => {
+        Some(Station::Local { port, .. }) if port == arrival.port => Verdict::Drop(DropReason::SamePort),
+        Some(Station::Local { port, vlan }) => {
             if let Some(vlan) = vlan {
                 program.push(Action::PushVlan(vlan));
             }
             Verdict::Forward(port)
         }
+        // What came from another node does not go back to one: each reaches all others itself.
+        Some(Station::Remote(_)) if arrival.peer.is_some() => Verdict::Drop(DropReason::SamePort),
+        Some(Station::Remote(peer)) => match snapshot.tunnel_to(peer, Some(id)) {
+            Some((port, tunnel)) => {
+                program.push(Action::Encap(tunnel));
+                Verdict::Forward(port)
+            }
+            None => Verdict::Drop(DropReason::NeighbourUnresolved),
+        },
         None => suppressed(now, id, network, snapshot).map_or(Verdict::Flood(id), Verdict::Punt),
     };
     Resolved { program: program.ending(end), learn }
 }
 
-/// Checks the source address (pod ports) or learns it (access and trunk ports).
+/// Checks the source address (pod ports) or learns it (access and trunk ports, tunnels).
 fn source(
     key: &FlowKey,
-    from: PortId,
     id: NetworkId,
-    ingress: &PortView,
+    arrival: &Arrival<'_>,
     snapshot: &Snapshot,
 ) -> Result<Option<Learn>, DropReason> {
-    match (snapshot.endpoint(id, key.src_mac), ingress.role == Role::Pod) {
-        (Some(endpoint), _) if endpoint.port == from && owns_address(endpoint, key) => Ok(None),
+    match (snapshot.endpoint(id, key.src_mac), arrival.ingress.role == Role::Pod) {
+        (Some(endpoint), _) if endpoint.port == arrival.port && owns_address(endpoint, key) => Ok(None),
         // A pod's MAC from elsewhere, or any other MAC from a pod's port.
         (Some(_), _) | (None, true) => Err(DropReason::Spoofed),
         (None, false) => {
             let vlan = key.vlan().unwrap_or(0);
             let known = snapshot.fdb.get(&(id, key.src_mac));
-            let here = Station { port: from, vlan: VlanId::try_from(u32::from(vlan)).ok() };
-            Ok((known != Some(&here)).then_some(Learn { mac: key.src_mac, port: from, vlan, refresh: false }))
+            let (here, origin) = match arrival.peer {
+                Some(peer) => (Station::Remote(peer), Origin::by_tunnel(peer, id)),
+                None => {
+                    let vlan = VlanId::try_from(u32::from(vlan)).ok();
+                    (Station::Local { port: arrival.port, vlan }, Origin::by_port(arrival.port))
+                }
+            };
+            Ok((known != Some(&here)).then_some(Learn { mac: key.src_mac, origin, vlan, refresh: false }))
         }
     }
 }
@@ -79,15 +92,15 @@ fn owns_address(endpoint: &Endpoint, key: &FlowKey) -> bool {
     !applies || local || endpoint.addresses.is_empty() || endpoint.addresses.contains(&source)
 }
 
-/// Where a unicast address is, and the tag it needs there; none: flood.
-fn destination(key: &FlowKey, id: NetworkId, snapshot: &Snapshot) -> Option<(PortId, Option<VlanId>)> {
+/// Where a unicast address is; none: flood.
+fn destination(key: &FlowKey, id: NetworkId, snapshot: &Snapshot) -> Option<Station> {
     if key.dst_mac.is_group() {
         return None;
     }
     if let Some(endpoint) = snapshot.endpoint(id, key.dst_mac) {
-        return Some((endpoint.port, None));
+        return Some(Station::Local { port: endpoint.port, vlan: None });
     }
-    snapshot.fdb.get(&(id, key.dst_mac)).map(|station| (station.port, station.vlan))
+    snapshot.fdb.get(&(id, key.dst_mac)).copied()
 }
 
 /// With suppression, ARP and ND for a known endpoint is answered instead of flooded (RFC 7432 §10 describes the idea).

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use weft_wire::{NetworkId, ethertype, ip::proto};
+use weft_wire::{NetworkId, PeerId, PortId, ethertype, ip, ip::proto};
 
-use super::{Resolved, dropped};
+use super::{Arrival, Resolved, dropped};
 use crate::{
     key::FlowKey,
     program::{Action, Program, Verdict},
     reason::{DropReason, PuntReason},
-    snapshot::{PortView, Role, Snapshot},
+    snapshot::{Hop, Role, Snapshot},
     table::routes::Route,
 };
 
@@ -35,14 +35,11 @@ const ARP_REQUEST: u16 = 1;
 pub(super) fn resolve(
     key: &FlowKey,
     now: &FlowKey,
-    network: Option<NetworkId>,
-    ingress: &PortView,
+    arrival: &Arrival<'_>,
     snapshot: &Snapshot,
     mut program: Program,
 ) -> Resolved {
-    if let Some(network) = network
-        && !is_own(key, network, snapshot)
-    {
+    if !is_own(key, arrival, snapshot) {
         return dropped(program, DropReason::Spoofed);
     }
     if now.ethertype == ethertype::ARP {
@@ -63,48 +60,80 @@ pub(super) fn resolve(
     if now.dst_mac.is_group() || is_group(now.dst_ip()) {
         return dropped(program, DropReason::Multicast);
     }
-    if !is_gateway_mac(now, network, ingress, snapshot) {
+    if !is_gateway_mac(now, arrival, snapshot) {
         return dropped(program, DropReason::NotForGateway);
     }
-    match forward(now, network, ingress, snapshot) {
-        Ok((port, rewrite)) => {
+    if arrival.ingress.role == Role::Fabric
+        && let Some(tunnels) = &snapshot.unwraps
+    {
+        if arrival.peer.is_some() && tunnels.is_wrapped(now) {
+            return dropped(program, DropReason::TunnelNested);
+        }
+        if arrival.peer.is_none() && is_too_big_error(now) {
+            return program.ending(Verdict::Punt(PuntReason::PathMtu)).into();
+        }
+    }
+    match forward(now, arrival, snapshot) {
+        Ok(Way { port, rewrite, tunnel }) => {
             program.push(Action::Route(rewrite));
+            if let Some(tunnel) = tunnel {
+                program.push(Action::Encap(tunnel));
+            }
             program.ending(Verdict::Forward(port)).into()
         }
         Err(end) => program.ending(end).into(),
     }
 }
 
-/// Where a routed packet leaves, and the rewrite for it.
-fn forward(
-    key: &FlowKey,
-    network: Option<NetworkId>,
-    ingress: &PortView,
-    snapshot: &Snapshot,
-) -> Result<(weft_wire::PortId, u16), Verdict> {
-    let from_fabric = ingress.role == Role::Fabric;
+/// ICMP "fragmentation needed" (RFC 1191 §4) and ICMPv6 "packet too big" (RFC 8201 §3).
+fn is_too_big_error(key: &FlowKey) -> bool {
+    match key.protocol {
+        proto::ICMP => key.dst_port() == 0x0304,
+        proto::ICMPV6 => key.dst_port() == 0x0200,
+        _ => false,
+    }
+}
+
+/// How a routed packet leaves.
+struct Way {
+    port: PortId,
+    rewrite: u16,
+    tunnel: Option<u16>,
+}
+
+impl Way {
+    fn to(port: PortId, rewrite: u16) -> Self {
+        Self { port, rewrite, tunnel: None }
+    }
+}
+
+fn forward(key: &FlowKey, arrival: &Arrival<'_>, snapshot: &Snapshot) -> Result<Way, Verdict> {
+    let from_fabric = arrival.ingress.role == Role::Fabric;
     let unreachable = Verdict::Punt(PuntReason::Unreachable);
+    // Another node itself, like this one, reaches the pods of every network.
+    let is_nodes = arrival.peer.is_some_and(|peer| is_node(peer, key, snapshot));
+    let network = arrival.network.filter(|_| !is_nodes);
     let to_host = || {
-        if ingress.role == Role::Host {
+        if arrival.ingress.role == Role::Host {
             return Err(unreachable); // never back to where it came from
         }
-        snapshot.host.ok_or(Verdict::Drop(DropReason::NoRoute))
+        let (port, rewrite) = snapshot.host.ok_or(Verdict::Drop(DropReason::NoRoute))?;
+        Ok(Way::to(port, rewrite))
     };
     match snapshot.routes.lookup(key.dst()) {
         Some(Route::Endpoint { network: other, port, rewrite }) => match network {
             Some(network) if network != other => Err(Verdict::Drop(DropReason::Isolated)),
-            _ => Ok((port, rewrite)),
+            _ => Ok(Way::to(port, rewrite)),
         },
         Some(Route::Gateway { network: other }) => match network {
             Some(network) if network != other => Err(Verdict::Drop(DropReason::Isolated)),
             _ => Err(Verdict::Punt(PuntReason::Local)),
         },
         // What came over the fabric does not go back to it: a node is no transit for others.
-        Some(Route::Fabric { .. } | Route::Unresolved) if from_fabric => {
-            Err(Verdict::Drop(DropReason::NoRoute))
+        Some(Route::Peer(_)) if from_fabric => Err(Verdict::Drop(DropReason::NoRoute)),
+        Some(Route::Peer(peer)) => {
+            to_peer(peer, network, snapshot).ok_or(Verdict::Drop(DropReason::NeighbourUnresolved))
         }
-        Some(Route::Fabric { port, rewrite }) => Ok((port, rewrite)),
-        Some(Route::Unresolved) => Err(Verdict::Drop(DropReason::NeighbourUnresolved)),
         Some(Route::Unreachable) => Err(unreachable),
         Some(Route::Node) => to_host(),
         None if from_fabric => Err(Verdict::Drop(DropReason::NoRoute)),
@@ -112,8 +141,34 @@ fn forward(
     }
 }
 
-/// Anti-spoofing: MAC and address must be one endpoint's, and that endpoint's port the one the packet came by.
-fn is_own(key: &FlowKey, network: NetworkId, snapshot: &Snapshot) -> bool {
+fn to_peer(peer: PeerId, network: Option<NetworkId>, snapshot: &Snapshot) -> Option<Way> {
+    match snapshot.peer(peer)?.hop? {
+        Hop::Native { port, rewrite } => Some(Way::to(port, rewrite)),
+        Hop::Tunnel { .. } => {
+            let (port, tunnel) = snapshot.tunnel_to(peer, network)?;
+            let rewrite = snapshot.tunnels.get(usize::from(tunnel))?.rewrite;
+            Some(Way { port, rewrite, tunnel: Some(tunnel) })
+        }
+    }
+}
+
+/// Anti-spoofing. From a pod's port, MAC and address must be one endpoint's, and that endpoint's port the one the packet
+/// came by. Through a tunnel, the address must be of the node that sent it, or of its pods. What comes by the host port or
+/// natively over the fabric is the underlay's to police.
+fn is_own(key: &FlowKey, arrival: &Arrival<'_>, snapshot: &Snapshot) -> bool {
+    match (arrival.peer, arrival.network) {
+        (Some(peer), _) => snapshot.routes.lookup(key.src()) == Some(Route::Peer(peer)),
+        (None, Some(network)) => is_pods_own(key, network, snapshot),
+        (None, None) => true,
+    }
+}
+
+/// Whether a packet through a tunnel comes from the other node itself.
+fn is_node(peer: PeerId, key: &FlowKey, snapshot: &Snapshot) -> bool {
+    snapshot.peer(peer).is_some_and(|peer| peer.addresses.contains(&ip::unmapped(key.src())))
+}
+
+fn is_pods_own(key: &FlowKey, network: NetworkId, snapshot: &Snapshot) -> bool {
     let Some(endpoint) = snapshot.endpoint(network, key.src_mac) else { return false };
     if key.ingress() != Some(endpoint.port) {
         return false;
@@ -137,17 +192,12 @@ fn is_own(key: &FlowKey, network: NetworkId, snapshot: &Snapshot) -> bool {
     }
 }
 
-fn is_gateway_mac(
-    key: &FlowKey,
-    network: Option<NetworkId>,
-    ingress: &PortView,
-    snapshot: &Snapshot,
-) -> bool {
-    match (network, &ingress.role) {
+fn is_gateway_mac(key: &FlowKey, arrival: &Arrival<'_>, snapshot: &Snapshot) -> bool {
+    match (arrival.network, &arrival.ingress.role) {
         (Some(network), _) => {
             snapshot.network(network).is_some_and(|network| network.gateway_mac == key.dst_mac)
         }
-        (None, Role::Fabric) => ingress.mac == key.dst_mac,
+        (None, Role::Fabric) => arrival.ingress.mac == key.dst_mac,
         (None, _) => snapshot.networks.iter().any(|network| network.gateway_mac == key.dst_mac),
     }
 }

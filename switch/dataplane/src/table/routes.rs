@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
-use weft_wire::{NetworkId, PortId, ip};
+use weft_wire::{NetworkId, PeerId, PortId, ip};
 
 /// Where an address leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,14 +25,7 @@ pub enum Route {
     /// The node itself.
     Node,
     /// Another node, or pods on it.
-    Fabric {
-        /// The uplink.
-        port: PortId,
-        /// Index of the rewrite to the next hop.
-        rewrite: u16,
-    },
-    /// Another node whose next hop's MAC is not known (yet).
-    Unresolved,
+    Peer(PeerId),
     /// A local prefix without a pod at that address.
     Unreachable,
 }

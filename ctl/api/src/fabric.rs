@@ -1,0 +1,114 @@
+//! The fabric: other nodes, and how they are reached.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use weft_wire::Mac;
+
+use crate::spec::{FabricMode, PeerSpec};
+
+/// Show how other nodes are reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct FabricShow {}
+
+/// Add another node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct PeerAdd {
+    /// The node.
+    #[cfg_attr(feature = "clap", command(flatten))]
+    pub peer: PeerSpec,
+}
+
+/// Remove another node: its pods can't be reached any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct PeerDel {
+    /// The node's name.
+    pub name: String,
+}
+
+/// List other nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct PeerList {}
+
+/// Show all there is to know of another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct PeerShow {
+    /// The node's name.
+    pub name: String,
+}
+
+/// The fabric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FabricReply {
+    /// How pod traffic crosses the underlay.
+    pub mode: FabricMode,
+    /// The port towards other nodes, if there is one.
+    pub uplink: Option<String>,
+    /// The uplink's MTU, bytes.
+    pub uplink_mtu: u32,
+    /// Bytes by which tunnels make a packet longer, over IPv4 and over IPv6.
+    pub overhead: [u32; 2],
+    /// UDP port of tunnels.
+    pub udp_port: Option<u16>,
+    /// This node's own addresses: where tunnels to it end.
+    pub addresses: Vec<IpAddr>,
+    /// The MAC that frames for this node have inside of tunnels.
+    pub mac: Mac,
+    /// Other nodes.
+    pub peers: usize,
+    /// Other nodes whose next hop is known.
+    pub reachable: usize,
+}
+
+/// Other nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerRows {
+    /// One row each.
+    pub peers: Vec<PeerRow>,
+}
+
+/// Another node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerRow {
+    /// Its name.
+    pub name: String,
+    /// Its address in the underlay.
+    pub address: IpAddr,
+    /// `up`: the next hop is known; `unresolved`: it is not.
+    pub state: String,
+    /// The next hop's MAC.
+    pub next_hop: Option<Mac>,
+    /// Largest IP packet of a pod that reaches it whole, bytes; 0: it can't be reached.
+    pub mtu: u32,
+    /// Since a tunnel packet last came from it, milliseconds, to half a second; none: never, or no tunnels.
+    pub heard_ms: Option<u64>,
+    /// Packets wrapped up for it.
+    pub tx_packets: u64,
+    /// Their bytes, before that.
+    pub tx_bytes: u64,
+    /// Packets that came from it in tunnels.
+    pub rx_packets: u64,
+    /// Their bytes, unwrapped.
+    pub rx_bytes: u64,
+}
+
+/// All there is to know of another node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerDetails {
+    /// In short.
+    pub peer: PeerRow,
+    /// The MAC that frames for it have inside of tunnels.
+    pub mac: Mac,
+    /// Its other addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its pods' prefixes.
+    pub prefixes: Vec<IpNet>,
+    /// What a router on the way said of the largest packet, bytes.
+    pub path_mtu: Option<u32>,
+}

@@ -1,0 +1,129 @@
+//! Other nodes, and the tunnels to them.
+
+use std::{net::IpAddr, sync::Arc};
+
+use weft_dataplane::{
+    snapshot::{Hop, PeerView},
+    stats::PeerStats,
+    tunnel::{Tunnel, Tunnels, Way},
+};
+use weft_wire::{Mac, NetworkId, PeerId, Vni, ip};
+
+use super::{Facts, PortFacts, Rewrites, network_id};
+use crate::desired::{Desired, Fabric, Peer, Role};
+
+/// What a snapshot holds of the fabric.
+#[derive(Default)]
+pub(super) struct Compiled {
+    pub(super) peers: Vec<PeerView>,
+    pub(super) tunnels: Vec<Tunnel>,
+    pub(super) unwraps: Option<Tunnels>,
+    /// By network: its place among those that each peer has tunnels for.
+    pub(super) slots: Vec<Option<u16>>,
+}
+
+impl Compiled {
+    /// The tunnels of one network, to all peers that can be reached.
+    pub(super) fn remotes(&self, network: usize) -> Vec<u16> {
+        let Some(slot) = self.slots.get(network).copied().flatten() else { return Vec::new() };
+        let tunnel = |peer: &PeerView| match peer.hop? {
+            Hop::Tunnel { first, .. } => Some(first + slot),
+            Hop::Native { .. } => None,
+        };
+        self.peers.iter().filter_map(tunnel).collect()
+    }
+}
+
+pub(super) fn compile(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Compiled {
+    let port = desired.ports.iter().find(|port| port.role == Role::Fabric);
+    let uplink = port.and_then(|port| facts.ports.get(&port.name));
+    let mut compiled = Compiled::default();
+    let networks = networks(desired);
+    if desired.fabric != Fabric::Native {
+        compiled.slots = vec![None; desired.networks.len()];
+        for (slot, (id, ..)) in networks.iter().enumerate() {
+            compiled.slots[id.index()] = Some(slot as u16);
+        }
+        compiled.unwraps = uplink.and_then(|uplink| unwraps(desired, uplink, &networks));
+    }
+    for peer in &desired.peers {
+        let hop =
+            uplink.zip(facts.next_hops.get(&peer.address)).and_then(|(uplink, mac)| match desired.fabric {
+                Fabric::Native => {
+                    let rewrite = rewrites.index(*mac, uplink.mac, uplink.caps.mtu);
+                    Some(Hop::Native { port: uplink.id, rewrite })
+                }
+                Fabric::Tunnels { .. } => {
+                    let first = compiled.tunnels.len() as u16;
+                    let made = tunnels(desired, facts, peer, uplink, *mac, &networks, rewrites)?;
+                    compiled.tunnels.extend(made);
+                    Some(Hop::Tunnel { port: uplink.id, first })
+                }
+            });
+        let addresses = [peer.address].into_iter().chain(peer.addresses.iter().copied()).collect();
+        compiled.peers.push(PeerView { hop, addresses, stats: stats(facts, peer) });
+    }
+    compiled
+}
+
+/// A peer that has just come has counters by the time that threads count; a test's need not.
+fn stats(facts: &Facts, peer: &Peer) -> Arc<PeerStats> {
+    facts.peers.get(&peer.name).cloned().unwrap_or_else(|| Arc::new(PeerStats::new(1)))
+}
+
+/// Networks that have an identifier in tunnels.
+fn networks(desired: &Desired) -> Vec<(NetworkId, Vni, Mac)> {
+    let networks = desired.networks.iter().enumerate();
+    networks
+        .filter_map(|(index, network)| Some((network_id(index), network.vni?, network.gateway_mac)))
+        .collect()
+}
+
+fn unwraps(desired: &Desired, uplink: &PortFacts, networks: &[(NetworkId, Vni, Mac)]) -> Option<Tunnels> {
+    let Fabric::Tunnels { encapsulation, udp_port, .. } = desired.fabric else { return None };
+    let own = &desired.node.addresses;
+    let v4 =
+        own.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None });
+    let v6 =
+        own.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None });
+    let peer = |(index, peer): (usize, &Peer)| (ip::mapped(peer.address), PeerId(index as u16));
+    Some(Tunnels {
+        port: uplink.id,
+        mac: uplink.mac,
+        encapsulation,
+        udp_port,
+        v4,
+        v6,
+        networks: networks.iter().map(|(id, vni, _)| (vni.get(), *id)).collect(),
+        peers: desired.peers.iter().enumerate().map(peer).collect(),
+    })
+}
+
+/// One tunnel for each network.
+fn tunnels(
+    desired: &Desired,
+    facts: &Facts,
+    peer: &Peer,
+    uplink: &PortFacts,
+    next_hop: Mac,
+    networks: &[(NetworkId, Vni, Mac)],
+    rewrites: &mut Rewrites,
+) -> Option<Vec<Tunnel>> {
+    let Fabric::Tunnels { encapsulation, udp_port, dscp, .. } = desired.fabric else { return None };
+    let own = desired.node.addresses.iter().find(|own| own.is_ipv4() == peer.address.is_ipv4())?;
+    let path = facts.path_mtus.get(&peer.address).copied().unwrap_or(u32::MAX);
+    let mtu = uplink.caps.mtu.min(path).saturating_sub(desired.fabric.overhead(peer.address));
+    let tunnel = |&(_, vni, gateway_mac): &(NetworkId, Vni, Mac)| {
+        let way = Way {
+            macs: (next_hop, uplink.mac),
+            addresses: (*own, peer.address),
+            udp_port,
+            encapsulation,
+            vni,
+            dscp,
+        };
+        let rewrite = rewrites.index(peer.mac, gateway_mac, mtu);
+        Tunnel::new(&way, rewrite, stats(facts, peer))
+    };
+    networks.iter().map(tunnel).collect()
+}

@@ -1,0 +1,151 @@
+//! How other nodes are reached: what `[fabric]` says, checked.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use weft_ctl_api::spec::{Config, FabricMode, FabricSpec, PeerSpec, RoleSpec};
+use weft_dataplane::{
+    key::Origin,
+    snapshot::Mode,
+    tunnel::{Dscp, Encapsulation},
+};
+use weft_wire::{
+    Mac,
+    tunnel::{Geneve, Vxlan},
+};
+
+use super::{
+    Fabric, Invalid, Network, Peer,
+    check::{check_mac, unique},
+};
+
+pub(super) fn fabric(config: &Config, networks: &[Network]) -> Result<(Fabric, Vec<Peer>), Invalid> {
+    let Some(spec) = &config.fabric else { return Ok((Fabric::Native, Vec::new())) };
+    if !config.port.iter().any(|port| port.role == RoleSpec::Fabric) && !spec.peer.is_empty() {
+        let remedy = "add a port with role = \"fabric\"";
+        return Err(Invalid::new("fabric.peer", "no port leads to other nodes", remedy));
+    }
+    unique("fabric.peer", spec.peer.iter().map(|peer| &peer.name))?;
+    prefixes_are_others(spec, networks)?;
+    let fabric = match spec.mode {
+        FabricMode::Native => native(spec)?,
+        FabricMode::Vxlan => tunnels(spec, Encapsulation::Vxlan, Vxlan::PORT)?,
+        FabricMode::Geneve => tunnels(spec, Encapsulation::Geneve, Geneve::PORT)?,
+    };
+    if fabric != Fabric::Native {
+        networks_have_vnis(networks, spec.peer.len())?;
+        families_agree(&spec.peer, &config.node.addresses)?;
+    }
+    Ok((fabric, spec.peer.iter().map(peer).collect::<Result<_, _>>()?))
+}
+
+fn native(spec: &FabricSpec) -> Result<Fabric, Invalid> {
+    for (key, is_set) in [("fabric.udp_port", spec.udp_port.is_some()), ("fabric.dscp", spec.dscp.is_some())]
+    {
+        if is_set {
+            let remedy = "leave it out, or use mode = \"vxlan\" or \"geneve\"";
+            return Err(Invalid::new(key, "a native fabric has no tunnels", remedy));
+        }
+    }
+    Ok(Fabric::Native)
+}
+
+fn tunnels(spec: &FabricSpec, encapsulation: Encapsulation, assigned: u16) -> Result<Fabric, Invalid> {
+    let dscp = match spec.dscp {
+        None => Dscp::Inherit,
+        Some(dscp @ 0..64) => Dscp::Fixed(dscp),
+        Some(dscp) => return Err(Invalid::new("fabric.dscp", format!("{dscp}"), "use 0 to 63 (RFC 2474)")),
+    };
+    match spec.udp_port {
+        Some(0) => {
+            let remedy = format!("leave it out for {assigned}");
+            Err(Invalid::new("fabric.udp_port", "there is no port 0", remedy))
+        }
+        port => Ok(Fabric::Tunnels {
+            encapsulation,
+            udp_port: port.unwrap_or(assigned),
+            dscp,
+            flood_rate: spec.flood_rate.max(1),
+        }),
+    }
+}
+
+fn prefixes_are_others(spec: &FabricSpec, networks: &[Network]) -> Result<(), Invalid> {
+    for peer in &spec.peer {
+        for prefix in &peer.prefixes {
+            let own = networks.iter().flat_map(|network| &network.prefixes);
+            if let Some(own) = own.into_iter().find(|own| {
+                own.contains(&prefix.addr()) && own.prefix_len() >= prefix.prefix_len() || prefix == *own
+            }) {
+                let key = format!("fabric.peer \"{}\".prefixes", peer.name);
+                return Err(Invalid::new(
+                    key,
+                    format!("{prefix} is this node's own ({own})"),
+                    "each prefix is one node's",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A packet's network is told by its VNI. Bridged networks without one stay on this node.
+fn networks_have_vnis(networks: &[Network], peers: usize) -> Result<(), Invalid> {
+    let mut seen = BTreeMap::new();
+    for network in networks {
+        let key = format!("network \"{}\".vni", network.name);
+        let Some(vni) = network.vni else {
+            if network.mode == Mode::Bridged {
+                continue;
+            }
+            return Err(Invalid::new(
+                key,
+                "a routed network needs one in tunnels",
+                "add vni = …, 1 to 16777215",
+            ));
+        };
+        if let Some(other) = seen.insert(vni, &network.name) {
+            let problem = format!("network \"{other}\" has VNI {vni} already");
+            return Err(Invalid::new(
+                key,
+                problem,
+                "give each network a VNI of its own, the same on every node",
+            ));
+        }
+    }
+    if networks.len() > Origin::NETWORKS_MAX {
+        let remedy = format!("use {} at most", Origin::NETWORKS_MAX);
+        return Err(Invalid::new("network", format!("{} networks with tunnels", networks.len()), remedy));
+    }
+    let tunnels = peers * seen.len();
+    if tunnels > usize::from(u16::MAX) {
+        let problem = format!("{peers} peers and {} networks need {tunnels} tunnels", seen.len());
+        return Err(Invalid::new("fabric.peer", problem, format!("use {} at most", u16::MAX)));
+    }
+    Ok(())
+}
+
+/// The outer header's source is the node's own address of the peer's family.
+fn families_agree(peers: &[PeerSpec], own: &[IpAddr]) -> Result<(), Invalid> {
+    match peers.iter().find(|peer| !own.iter().any(|own| own.is_ipv4() == peer.address.is_ipv4())) {
+        Some(peer) => {
+            let family = if peer.address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let key = format!("fabric.peer \"{}\".address", peer.name);
+            let problem = format!("{} is {family}, and this node has no {family} address", peer.address);
+            Err(Invalid::new(key, problem, "add one to node.addresses"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn peer(spec: &PeerSpec) -> Result<Peer, Invalid> {
+    // As the other node makes its own gateway MAC from its name.
+    let mac = spec.mac.unwrap_or_else(|| Mac::local(&format!("weft gateway {}", spec.name)));
+    check_mac(format!("fabric.peer \"{}\".mac", spec.name), mac)?;
+    Ok(Peer {
+        name: spec.name.clone(),
+        address: spec.address,
+        addresses: spec.addresses.clone(),
+        mac,
+        prefixes: spec.prefixes.iter().map(|prefix| prefix.trunc()).collect(),
+    })
+}

@@ -1,0 +1,108 @@
+//! The fabric, as people and programs read and change it.
+
+use std::net::IpAddr;
+
+use weft_ctl_api::{
+    Code, Done, Error,
+    fabric::{FabricReply, PeerDetails, PeerRow, PeerRows},
+    spec::{FabricMode, FabricSpec, PeerSpec},
+};
+use weft_dataplane::{
+    snapshot::{Mode, PeerView},
+    stats::PeerCounters,
+};
+use weft_wire::{Mac, PeerId};
+
+use super::{Session, must_be_new, not_found, take};
+use crate::desired::{Fabric, Peer, Role};
+
+impl Session {
+    pub(super) fn show_fabric(&self) -> FabricReply {
+        let (switch, desired) = (&self.switch, &self.switch.desired);
+        let uplink = desired.ports.iter().find(|port| port.role == Role::Fabric);
+        let open = uplink.and_then(|port| switch.ports.get(&port.name));
+        let overhead = |any: IpAddr| desired.fabric.overhead(any);
+        let routed = desired.networks.iter().find(|network| network.mode == Mode::Routed);
+        FabricReply {
+            mode: switch.config.fabric.as_ref().map_or(FabricMode::Native, |fabric| fabric.mode),
+            uplink: uplink.map(|port| port.name.clone()),
+            uplink_mtu: open.map_or(0, |open| open.info.caps.mtu),
+            overhead: [overhead([0; 4].into()), overhead([0; 16].into())],
+            udp_port: if let Fabric::Tunnels { udp_port, .. } = desired.fabric {
+                Some(udp_port)
+            } else {
+                None
+            },
+            addresses: desired.node.addresses.clone(),
+            mac: routed.map_or(Mac::ZERO, |network| network.gateway_mac),
+            peers: desired.peers.len(),
+            reachable: switch.runtime.snapshot().peers.iter().filter(|peer| peer.hop.is_some()).count(),
+        }
+    }
+
+    pub(super) fn add_peer(&mut self, peer: PeerSpec) -> Result<Done, Error> {
+        let (name, address) = (peer.name.clone(), peer.address);
+        self.change(
+            |_| format!("peer {name} added at {address}"),
+            |config| {
+                let no_fabric = || {
+                    Error::new(Code::Invalid, "the configuration has no [fabric]")
+                        .remedy("say how other nodes are reached: [fabric] mode = \"vxlan\"")
+                };
+                let fabric: &mut FabricSpec = config.fabric.as_mut().ok_or_else(no_fabric)?;
+                must_be_new(&fabric.peer, "fabric peer", &peer.name, |peer| &peer.name)?;
+                fabric.peer.push(peer);
+                Ok(())
+            },
+        )
+    }
+
+    pub(super) fn del_peer(&mut self, name: &str) -> Result<Done, Error> {
+        self.change(
+            |_| format!("peer {name} removed"),
+            |config| {
+                let peers = config.fabric.as_mut().map(|fabric| &mut fabric.peer);
+                take(peers.unwrap_or(&mut Vec::new()), "peer", name, |peer| &peer.name).map(drop)
+            },
+        )
+    }
+
+    pub(super) fn peer_rows(&self) -> PeerRows {
+        let peers = &self.switch.desired.peers;
+        PeerRows { peers: peers.iter().enumerate().map(|(index, peer)| self.peer_row(index, peer)).collect() }
+    }
+
+    pub(super) fn peer_details(&self, name: &str) -> Result<PeerDetails, Error> {
+        let peers = &self.switch.desired.peers;
+        let found = peers.iter().enumerate().find(|(_, peer)| peer.name == name);
+        let (index, peer) =
+            found.ok_or_else(|| not_found("peer", name, peers.iter().map(|peer| peer.name.as_str())))?;
+        Ok(PeerDetails {
+            peer: self.peer_row(index, peer),
+            mac: peer.mac,
+            addresses: peer.addresses.clone(),
+            prefixes: peer.prefixes.clone(),
+            path_mtu: self.switch.path_mtu(peer.address),
+        })
+    }
+
+    fn peer_row(&self, index: usize, peer: &Peer) -> PeerRow {
+        let snapshot = self.switch.runtime.snapshot();
+        let view: Option<&PeerView> = snapshot.peers.get(index);
+        let stats = self.switch.peer_stats(&peer.name);
+        let sum = |count: fn(&PeerCounters) -> u64| stats.map_or(0, |stats| stats.threads().map(count).sum());
+        let is_reachable = view.is_some_and(|view| view.hop.is_some());
+        PeerRow {
+            name: peer.name.clone(),
+            address: peer.address,
+            state: if is_reachable { "up" } else { "unresolved" }.into(),
+            next_hop: self.switch.next_hop(peer.address),
+            mtu: snapshot.mtu_to(PeerId(index as u16), None).unwrap_or(0),
+            heard_ms: self.switch.heard_of(&peer.name).map(|ago| ago.as_millis() as u64),
+            tx_packets: sum(|row| row.tx_packets.get()),
+            tx_bytes: sum(|row| row.tx_bytes.get()),
+            rx_packets: sum(|row| row.rx_packets.get()),
+            rx_bytes: sum(|row| row.rx_bytes.get()),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! On the fabric's port, before `parse`: takes off what other nodes have put in front. At most once: what is inside is
+//! parsed as it is, whatever it looks like.
+
+use weft_pmd::{Csum, Frame, FramePool};
+use weft_wire::ThreadId;
+
+use crate::{
+    batch::Batch,
+    key::Origin,
+    program::Verdict,
+    reason::DropReason,
+    snapshot::Snapshot,
+    tunnel::{Tunnels, Wrapped, ecn},
+};
+
+/// Unwraps every tunnel packet of the batch. Those from strangers, for no network of this node's, or not as they should
+/// be are dropped; what is no tunnel packet is left as it is.
+#[inline(never)]
+pub(crate) fn decap(
+    batch: &mut Batch,
+    pool: &FramePool,
+    tunnels: &Tunnels,
+    snapshot: &Snapshot,
+    thread: ThreadId,
+) {
+    batch.has_tunnelled = true;
+    // Packets of one node mostly come in a row.
+    let mut last = None;
+    for i in batch.live() {
+        let frame = &mut batch.frames.as_mut_slice()[i];
+        batch.origins[i] = Origin::by_port(batch.ingress);
+        let wrapped = match tunnels.read(pool.bytes(frame)) {
+            Some(Ok(wrapped)) => wrapped,
+            Some(Err(reason)) => {
+                batch.decide(i, Verdict::Drop(reason));
+                continue;
+            }
+            None => continue,
+        };
+        let origin = match last {
+            Some((src, vni, origin)) if (src, vni) == (wrapped.src, wrapped.vni) => Ok(origin),
+            _ => origin(tunnels, &wrapped),
+        };
+        let origin = match origin {
+            Ok(origin) => origin,
+            Err(reason) => {
+                batch.decide(i, Verdict::Drop(reason));
+                continue;
+            }
+        };
+        last = Some((wrapped.src, wrapped.vni, origin));
+        if let Some(peer) = origin.tunnel().and_then(|(peer, _)| snapshot.peer(peer)) {
+            peer.stats.received(thread, frame.len() - wrapped.len);
+        }
+        if !frame.is_complete() {
+            unwrap_offload(frame, wrapped.len);
+        }
+        pool.pull_front(frame, wrapped.len);
+        batch.origins[i] = origin;
+        if wrapped.ecn != 0 && !ecn::carry_over(pool.bytes_mut(frame), wrapped.ecn) {
+            batch.decide(i, Verdict::Drop(DropReason::TunnelCongested));
+        }
+    }
+}
+
+/// What is left to do to the packet, told from the inner frame's start. A partial checksum of the outer UDP header is
+/// nobody's business any more.
+#[cold]
+fn unwrap_offload(frame: &mut Frame, len: usize) {
+    match frame.offload().csum {
+        Csum::Partial { start, .. } if usize::from(start) < len => frame.set_csum(Csum::Complete),
+        _ => frame.shift_offload(-(len as i32)),
+    }
+}
+
+#[inline(never)]
+fn origin(tunnels: &Tunnels, wrapped: &Wrapped) -> Result<Origin, DropReason> {
+    let peer = tunnels.peers.get(&wrapped.src).ok_or(DropReason::TunnelStranger)?;
+    let network = tunnels.networks.get(&wrapped.vni).ok_or(DropReason::TunnelNetwork)?;
+    Ok(Origin::by_tunnel(*peer, *network))
+}
