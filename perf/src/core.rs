@@ -12,17 +12,18 @@ use weft_dataplane::{
     program::Verdict,
     publish::Publisher,
     rules::{Match, Rule, RuleTable},
-    snapshot::{Endpoint, Fdb, Mode, NetworkView, PortView, Rewrite, Role, Snapshot, Station},
-    stats::{Counter, PortStats, RuleStats, Stage, ThreadCounters},
+    snapshot::{Endpoint, Fdb, Hop, Mode, NetworkView, PeerView, PortView, Rewrite, Role, Snapshot, Station},
+    stats::{Counter, PeerStats, PortStats, RuleStats, Stage, ThreadCounters},
     table::routes::{Route, Routes},
     thread::{Command, Parts, PmdThread},
+    tunnel::{Dscp, Encapsulation, Tunnel, Tunnels, Way},
 };
 use weft_pmd::{
     Burst, Caps, FramePool, Memory, PortQueue,
-    port::{gen_udp, null},
+    port::{Opened, gen_udp, null},
     sys,
 };
-use weft_wire::{Mac, NetworkId, PortId, QueueId, ThreadId};
+use weft_wire::{Mac, NetworkId, PeerId, PortId, QueueId, ThreadId, Vni, ip, tunnel::Vxlan};
 
 /// What the packets go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,6 +40,10 @@ pub enum Case {
     Miss,
     /// Established flows, as in `rules`, while another port offers nothing but new ones.
     Mixed,
+    /// A routed network, pod to another node's pod, by VXLAN over IPv4.
+    VxlanEncap,
+    /// The other way: from another node's pod.
+    VxlanDecap,
 }
 
 impl Case {
@@ -148,11 +153,24 @@ fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 3]) -> Snap
         (INTRUDER, PORTS[2], sources(&intruder(setup))),
     ];
     let mut routes = Routes::default();
-    routes.insert(spec.dst.into(), Route::Endpoint { network: NETWORK, port: PORTS[1], rewrite: 0 });
-    let role = if mode == Mode::Routed { Role::Pod } else { Role::Access(NETWORK) };
-    let port = |(stats, owners): (&Arc<PortStats>, &Vec<ThreadId>)| {
+    let to_pod = Route::Endpoint { network: NETWORK, port: PORTS[1], rewrite: 0 };
+    routes.insert(spec.dst.into(), if setup.case == Case::VxlanEncap { Route::Peer(PEER) } else { to_pod });
+    if setup.case == Case::VxlanDecap {
+        sources(&spec).into_iter().for_each(|src| routes.insert(src.into(), Route::Peer(PEER)));
+    }
+    let fabric = match setup.case {
+        Case::VxlanEncap => Some(PORTS[1]),
+        Case::VxlanDecap => Some(PORTS[0]),
+        _ => None,
+    };
+    let role = |port: PortId| match mode {
+        _ if fabric == Some(port) => Role::Fabric,
+        Mode::Routed => Role::Pod,
+        Mode::Bridged => Role::Access(NETWORK),
+    };
+    let port = |(index, (stats, owners)): (usize, (&Arc<PortStats>, &Vec<ThreadId>))| {
         let view = PortView {
-            role: role.clone(),
+            role: role(PORTS[index]),
             mac: Mac::ZERO,
             caps: CAPS,
             owners: owners.clone(),
@@ -166,7 +184,7 @@ fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 3]) -> Snap
         gateway_mac: GATEWAY,
         gateways: Vec::new(),
         suppress: false,
-        tunnel: None,
+        tunnel: fabric.map(|_| 0),
         remotes: Vec::new(),
         flood_limit: None,
         members: PORTS.map(|port| (port, None)).to_vec(),
@@ -188,20 +206,71 @@ fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 3]) -> Snap
         .collect();
     Snapshot {
         generation: 1,
-        ports: stats.iter().zip(&layout.owners).map(port).collect(),
+        ports: stats.iter().zip(&layout.owners).enumerate().map(port).collect(),
         networks: vec![Arc::new(network)],
         endpoints: Arc::new(if mode == Mode::Routed { pods } else { HashMap::new() }),
         routes: Arc::new(routes),
         rewrites: Arc::new(vec![Rewrite::new(DST, GATEWAY, CAPS.mtu)]),
+        peers: Arc::new(fabric.map(peer).into_iter().collect()),
+        tunnels: Arc::new(tunnel().into_iter().collect()),
+        unwraps: fabric.map(|port| Arc::new(unwraps(port))),
         fdb: Arc::new(stations),
         rules: Arc::new(RuleTable::new(match setup.case {
             Case::Xconnect => vec![xconnect],
-            Case::L2 | Case::L3 => Vec::new(),
+            Case::L2 | Case::L3 | Case::VxlanEncap | Case::VxlanDecap => Vec::new(),
             Case::Rules | Case::Miss | Case::Mixed => ruleset::rules(setup.rules),
         })),
         flow_idle_ms: IDLE_MS,
         ..Snapshot::default()
     }
+}
+
+/// This node's address in the underlay, and the other's.
+const UNDERLAY: [IpAddr; 2] =
+    [IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2))];
+const PEER: PeerId = PeerId(0);
+const UPLINK: Mac = Mac([2, 0, 0, 0, 0, 0xe]);
+const NEXT_HOP: Mac = Mac([2, 0, 0, 0, 0, 0xf]);
+
+fn peer(port: PortId) -> PeerView {
+    let hop = Some(Hop::Tunnel { port, first: 0 });
+    PeerView { hop, addresses: vec![UNDERLAY[1]], stats: Arc::new(PeerStats::new(1)) }
+}
+
+fn way(macs: (Mac, Mac), addresses: (IpAddr, IpAddr)) -> Option<Way> {
+    let vni = Vni::try_from(42).ok()?;
+    let (udp_port, encapsulation) = (Vxlan::PORT, Encapsulation::Vxlan);
+    Some(Way { macs, addresses, udp_port, encapsulation, vni, dscp: Dscp::Inherit })
+}
+
+fn tunnel() -> Option<Tunnel> {
+    let way = way((NEXT_HOP, UPLINK), (UNDERLAY[0], UNDERLAY[1]))?;
+    Tunnel::new(&way, 0, Arc::new(PeerStats::new(1)))
+}
+
+fn unwraps(port: PortId) -> Tunnels {
+    Tunnels {
+        port,
+        mac: UPLINK,
+        encapsulation: Encapsulation::Vxlan,
+        udp_port: Vxlan::PORT,
+        v4: Some([192, 0, 2, 1]),
+        v6: None,
+        networks: [(42, NETWORK)].into(),
+        peers: [(ip::mapped(UNDERLAY[1]), PEER)].into(),
+    }
+}
+
+/// What the other node puts in front of a frame of so many bytes.
+fn outer_header(size: u16) -> Vec<u8> {
+    let way = way((UPLINK, NEXT_HOP), (UNDERLAY[1], UNDERLAY[0]));
+    let Some(tunnel) = way.and_then(|way| Tunnel::new(&way, 0, Arc::new(PeerStats::new(1)))) else {
+        return Vec::new(); // can't be: both addresses are of one family
+    };
+    let mut packet = vec![0; tunnel.outer().len() + usize::from(size)];
+    tunnel.write(&mut packet, 0, 0);
+    packet.truncate(tunnel.outer().len());
+    packet
 }
 
 /// How many PMD threads there are, and which of them owns each queue of each port.
@@ -229,6 +298,12 @@ pub fn thread(setup: &Setup) -> std::io::Result<Bench> {
     threads(setup, &Layout::apart(1)).map(|mut threads| threads.remove(0))
 }
 
+fn source(setup: &Setup, queues: u16) -> std::io::Result<Opened> {
+    let spec = gen_udp::Spec { queues, ..spec(setup) };
+    let front = if setup.case == Case::VxlanDecap { outer_header(spec.size) } else { Vec::new() };
+    gen_udp::open_behind(&front, &spec).map_err(|error| std::io::Error::other(error.to_string()))
+}
+
 /// PMD threads of one switch: one memory, one configuration, each with a table of its own.
 pub fn threads(setup: &Setup, layout: &Layout) -> std::io::Result<Vec<Bench>> {
     let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
@@ -240,7 +315,7 @@ pub fn threads(setup: &Setup, layout: &Layout) -> std::io::Result<Vec<Bench>> {
     let exits = Arc::new(Exits::new()?);
     let queues = |port: usize| layout.owners[port].len() as u16;
     let open = |spec: gen_udp::Spec| gen_udp::open(&spec).map_err(|error| other(&error));
-    let source = open(gen_udp::Spec { queues: queues(0), ..spec(setup) })?;
+    let source = source(setup, queues(0))?;
     let mut opened = vec![source, null::open(queues(1), 1500)];
     if setup.case == Case::Mixed {
         opened.push(open(intruder(setup))?);
@@ -397,7 +472,7 @@ fn source_and_sink(setup: &Setup) -> std::io::Result<f64> {
     let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
     const PACKETS: usize = 4_000_000;
     let mut pool = FramePool::new(Memory::new(16).map_err(|error| other(&error))?);
-    let mut source = gen_udp::open(&spec(setup)).map_err(|error| other(&error))?.queues.remove(0);
+    let mut source = source(setup, 1)?.queues.remove(0);
     let mut sink = null::open(1, 1500).queues.remove(0);
     let mut burst = Burst::new();
     let (began, mut done) = (sys::cycles(), 0);

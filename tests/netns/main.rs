@@ -3,5 +3,6 @@
 mod bridge;
 mod changes;
 mod errors;
+mod fabric;
 mod pairs;
 mod queues;

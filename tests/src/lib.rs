@@ -1,7 +1,8 @@
 //! What the tests share: [`sim`], the whole path on a test's clock with in-memory ports; [`packets`], packets made and
-//! described; [`netns`], [`daemon`], [`node`] and [`probe`], the real thing in network namespaces.
+//! described; [`netns`], [`daemon`], [`node`], [`cluster`] and [`probe`], the real thing in network namespaces.
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod daemon;
 pub mod netns;
 pub mod node;

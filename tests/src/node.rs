@@ -44,18 +44,25 @@ pub struct Pod {
     pub name: String,
     /// What its port is made of.
     pub kind: Kind,
+    /// Its node's number: its addresses are of that node's prefixes.
+    node: usize,
     index: usize,
 }
 
 impl Pod {
+    /// In a fresh namespace, not plugged in yet.
+    pub(crate) fn new(kind: Kind, node: usize, index: usize) -> Self {
+        Self { ns: NetNs::new(kind.word()), name: format!("{}-{index}", kind.word()), kind, node, index }
+    }
+
     /// Its IPv4 address.
     pub fn v4(&self) -> IpAddr {
-        IpAddr::from([10, 244, 0, 10 + self.index as u8])
+        IpAddr::from([10, 244, self.node as u8, 10 + self.index as u8])
     }
 
     /// Its IPv6 address.
     pub fn v6(&self) -> IpAddr {
-        format!("fd00:244::{:x}", 0x10 + self.index).parse().expect("an address")
+        format!("fd00:244:{}::{:x}", self.node, 0x10 + self.index).parse().expect("an address")
     }
 
     /// Its address of a family.
@@ -64,7 +71,7 @@ impl Pod {
     }
 
     fn mac(&self) -> String {
-        format!("02:00:0a:f4:00:{:02x}", 10 + self.index)
+        format!("02:00:0a:f4:{:02x}:{:02x}", self.node, 10 + self.index)
     }
 
     /// Its endpoint, as configured.
@@ -96,7 +103,7 @@ impl Pod {
     }
 
     /// Makes the pod's end of a veth, and configures it as a CNI plug-in would: host addresses, all by the gateway.
-    fn plug(&self, node: &NetNs, mtu: u32, queues: u16) {
+    pub(crate) fn plug(&self, node: &NetNs, mtu: u32, queues: u16) {
         if self.kind == Kind::Tap {
             return;
         }
@@ -104,11 +111,12 @@ impl Pod {
         node.ip(&["link", "set", &self.device(), "mtu", &mtu.to_string()]);
         self.ns.ip(&["link", "set", "eth0", "address", &self.mac(), "mtu", &mtu.to_string()]);
         self.ns.ip(&["addr", "add", &format!("{}/32", self.v4()), "dev", "eth0"]);
-        self.ns.ip(&["route", "add", "10.244.0.1", "dev", "eth0", "scope", "link"]);
-        self.ns.ip(&["route", "add", "default", "via", "10.244.0.1"]);
+        let [v4, v6] = [format!("10.244.{}.1", self.node), format!("fd00:244:{}::1", self.node)];
+        self.ns.ip(&["route", "add", &v4, "dev", "eth0", "scope", "link"]);
+        self.ns.ip(&["route", "add", "default", "via", &v4]);
         self.ns.ip(&["addr", "add", &format!("{}/128", self.v6()), "dev", "eth0", "nodad"]);
-        self.ns.ip(&["-6", "route", "add", "fd00:244::1", "dev", "eth0"]);
-        self.ns.ip(&["-6", "route", "add", "default", "via", "fd00:244::1"]);
+        self.ns.ip(&["-6", "route", "add", &v6, "dev", "eth0"]);
+        self.ns.ip(&["-6", "route", "add", "default", "via", &v6]);
     }
 }
 
@@ -168,7 +176,7 @@ impl Node {
         outside.ip(&["route", "add", "10.244.0.0/24", "via", NODE[0], "src", OUTSIDE[0]]);
         outside.ip(&["-6", "route", "add", "fd00:244::/64", "via", NODE[1], "src", OUTSIDE[1]]);
         let pods: Vec<Pod> =
-            plan.pods.iter().enumerate().map(|(index, kind)| Self::pod(*kind, index)).collect();
+            plan.pods.iter().enumerate().map(|(index, kind)| Pod::new(*kind, 0, index)).collect();
         for pod in &pods {
             pod.plug(&ns, plan.mtu, plan.queues);
         }
@@ -178,13 +186,9 @@ impl Node {
         node
     }
 
-    fn pod(kind: Kind, index: usize) -> Pod {
-        Pod { ns: NetNs::new(kind.word()), name: format!("{}-{index}", kind.word()), kind, index }
-    }
-
     /// One more pod, not yet in the configuration.
     pub fn plug(&self, kind: Kind, index: usize) -> Pod {
-        let pod = Self::pod(kind, index);
+        let pod = Pod::new(kind, 0, index);
         pod.plug(&self.ns, 1500, 1);
         pod
     }

@@ -19,20 +19,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pings; how many were answered.
 pub fn ping(from: &NetNs, to: IpAddr, count: u32, size: u32) -> u32 {
-    let family = if to.is_ipv4() { "-4" } else { "-6" };
-    let (to, count, size) = (to.to_string(), count.to_string(), size.to_string());
-    let output =
-        from.run(&["ping", family, "-n", "-q", "-c", &count, "-i", "0.01", "-W", "2", "-s", &size, &to]);
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = ping_output(from, to, count, size);
     let received = text.split(" received").next().and_then(|head| head.rsplit(' ').next()).map(str::parse);
     received.and_then(Result::ok).unwrap_or(0)
+}
+
+fn ping_output(from: &NetNs, to: IpAddr, count: u32, size: u32) -> String {
+    /// Seconds. Once an answer has come, ping(8) waits for the last no longer than this.
+    const INTERVAL: &str = "0.05";
+    let family = if to.is_ipv4() { "-4" } else { "-6" };
+    let (to, count, size) = (to.to_string(), count.to_string(), size.to_string());
+    let output = from.run(&["ping", family, "-n", "-c", &count, "-i", INTERVAL, "-W", "2", "-s", &size, &to]);
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Pings that must all be answered.
 #[track_caller]
 pub fn must_ping(from: &NetNs, to: IpAddr, size: u32) {
-    let received = ping(from, to, 3, size);
-    assert_eq!(received, 3, "{} → {to}, {size} bytes", from.name());
+    let output = ping_output(from, to, 3, size);
+    assert!(output.contains(" 3 received"), "{} → {to}, {size} bytes:\n{output}", from.name());
 }
 
 /// Bytes that no link produces by accident.

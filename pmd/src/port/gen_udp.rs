@@ -74,6 +74,11 @@ impl Spec {
 
 /// Opens the port.
 pub fn open(spec: &Spec) -> Result<Opened, PortError> {
+    open_behind(&[], spec)
+}
+
+/// Opens a port whose every frame has the same bytes in front, such as a tunnel's outer header.
+pub fn open_behind(front: &[u8], spec: &Spec) -> Result<Opened, PortError> {
     let header = header(spec)?;
     if usize::from(spec.size) < header.len() || usize::from(spec.size) > ChunkClass::Small.capacity() {
         let (least, most) = (header.len(), ChunkClass::Small.capacity());
@@ -87,7 +92,8 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
         padded[..header.len()].copy_from_slice(&header);
         Queue::Gen(Box::new(GenQueue {
             flows: spec.flows.max(1).into(),
-            size: spec.size.into(),
+            front: front.into(),
+            size: front.len() + usize::from(spec.size),
             src: spec.src,
             header: padded,
             sum: common_sum(spec, &header),
@@ -168,6 +174,8 @@ fn header(spec: &Spec) -> Result<Vec<u8>, PortError> {
 #[derive(Debug)]
 pub struct GenQueue {
     flows: u64,
+    /// In front of each frame.
+    front: Box<[u8]>,
     size: usize,
     src: IpAddr,
     /// The headers of the flow with source address and port zero; IPv4's end after 42 bytes.
@@ -230,7 +238,13 @@ impl PortQueue for GenQueue {
         for _ in 0..count {
             let Some(mut frame) = pool.alloc(ChunkClass::Small) else { break };
             pool.set_len(&mut frame, self.size);
-            self.write(pool.bytes_mut(&mut frame));
+            let Some((front, packet)) = pool.bytes_mut(&mut frame).split_at_mut_checked(self.front.len())
+            else {
+                pool.free(frame); // can't be: its length was just set
+                break;
+            };
+            front.copy_from_slice(&self.front);
+            self.write(packet);
             self.left = self.left.map(|left| left - 1);
             if let Err(frame) = burst.push(frame) {
                 pool.free(frame); // can't be: there was room
