@@ -1,11 +1,12 @@
 //! Several nodes with pods on one underlay, in namespaces:
 //!
 //! ```text
-//!  pod ── tap ──┐                                                ┌── tap ── pod
-//!  pod ── veth ─┤ weftd, node 0 ── uplink ── bridge ── uplink ── node 1, weftd ├─ veth ── pod
-//!   weft0 (host)┘ 192.0.2.10         `underlay`                  └ weft0 (host)
+//!  pod ── tap ──┐                                                               ┌── tap ── pod
+//!  pod ── veth ─┤ weftd, node 0 ── uplink0 ── bridge, or router ── uplink0 ── node 1, weftd ├─ veth ── pod
+//!   weft0 (host)┘                          `underlay`                           └ weft0 (host)
 //! ```
-//! Pods of node `i` have addresses in 10.244.i.0/24 and fd00:244:i::/64.
+//! Pods of node `i` have addresses in 10.244.i.0/24 and fd00:244:i::/64; the node's own are 10.9.0.(10+i) and
+//! 2001:db8::(10+i), or, behind a router, 10.9.i.10 and 2001:db8:i::10.
 
 use std::{fmt::Write, net::IpAddr};
 
@@ -28,14 +29,46 @@ pub struct Shape {
     pub uplink: Kind,
     /// MTU of the underlay, bytes.
     pub mtu: u32,
+    /// MTU of the last node's link to it.
+    pub last_mtu: u32,
     /// Pods of each node.
     pub pods: &'static [Kind],
+    /// The underlay routes between the nodes rather than bridges.
+    pub is_routed: bool,
+    /// Another node that has no weftd: see [`Cluster::stranger`].
+    pub has_stranger: bool,
 }
 
 impl Shape {
     /// Three nodes with a pod on a tap and one on an AF_XDP veth each, uplinks of 1500 bytes over AF_XDP.
     pub const fn new(mode: &'static str, is_v4: bool) -> Self {
-        Self { nodes: 3, mode, is_v4, uplink: Kind::Xsk, mtu: 1500, pods: &[Kind::Tap, Kind::Xsk] }
+        Self {
+            nodes: 3,
+            mode,
+            is_v4,
+            uplink: Kind::Xsk,
+            mtu: 1500,
+            last_mtu: 1500,
+            pods: &[Kind::Tap, Kind::Xsk],
+            is_routed: false,
+            has_stranger: false,
+        }
+    }
+
+    /// An address of a node.
+    pub fn address(&self, index: usize, is_v4: bool) -> IpAddr {
+        let text = match (self.is_routed, is_v4) {
+            (false, true) => format!("10.9.0.{}", 10 + index),
+            (false, false) => format!("2001:db8::{:x}", 0x10 + index),
+            (true, true) => format!("10.9.{index}.10"),
+            (true, false) => format!("2001:db8:{index}::10"),
+        };
+        text.parse().expect("an address")
+    }
+
+    /// Nodes with and without weftd.
+    fn all(&self) -> usize {
+        self.nodes + usize::from(self.has_stranger)
     }
 
     /// What the underlay leaves to pods.
@@ -56,21 +89,18 @@ pub struct Member {
     pub pods: Vec<Pod>,
     /// weftd.
     pub weftd: Weftd,
-    index: usize,
+    addresses: [IpAddr; 2],
 }
 
 impl Member {
     /// Its own address of a family.
     pub fn address(&self, is_v4: bool) -> IpAddr {
-        address(self.index, is_v4)
+        self.addresses[usize::from(!is_v4)]
     }
 }
 
-fn address(index: usize, is_v4: bool) -> IpAddr {
-    let text =
-        if is_v4 { format!("192.0.2.{}", 10 + index) } else { format!("2001:db8::{:x}", 0x10 + index) };
-    text.parse().expect("an address")
-}
+/// The MAC that frames for the node without weftd have inside of tunnels.
+pub const STRANGER_MAC: &str = "02:77:00:00:00:01";
 
 /// The nodes, and what connects them.
 pub struct Cluster {
@@ -78,6 +108,9 @@ pub struct Cluster {
     pub underlay: NetNs,
     /// The nodes.
     pub nodes: Vec<Member>,
+    /// The node without weftd, if there is one: a peer all the same, whose pods are 10.244.N.0/24 and fd00:244:N::/64, N
+    /// being the number of the others.
+    pub stranger: Option<NetNs>,
     /// What it is like.
     pub shape: Shape,
 }
@@ -86,11 +119,19 @@ impl Cluster {
     /// Makes it all, starts every weftd, and waits until each knows how to reach the others.
     pub fn new(shape: Shape) -> Self {
         let underlay = NetNs::new("under");
-        underlay.ip(&["link", "add", "br0", "type", "bridge"]);
-        underlay.ip(&["link", "set", "br0", "up"]);
+        if shape.is_routed {
+            underlay.must(&["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
+        } else {
+            underlay.ip(&["link", "add", "br0", "type", "bridge"]);
+            underlay.ip(&["link", "set", "br0", "up"]);
+        }
+        let stranger = shape.has_stranger.then(|| NetNs::new("other"));
+        if let Some(ns) = &stranger {
+            connect(&shape, shape.nodes, ns, &underlay);
+        }
         let nodes: Vec<Member> =
             (0..shape.nodes).map(|index| Self::member(&shape, index, &underlay)).collect();
-        let cluster = Self { underlay, nodes, shape };
+        let cluster = Self { underlay, nodes, stranger, shape };
         cluster.wait_until_resolved();
         cluster
     }
@@ -108,27 +149,42 @@ impl Cluster {
 
     fn member(shape: &Shape, index: usize, underlay: &NetNs) -> Member {
         let ns = NetNs::new("node");
-        let (port, mtu) = (format!("n{index}"), shape.mtu.to_string());
-        veth(&ns, "uplink0", underlay, &port, 1);
-        ns.ip(&["link", "set", "uplink0", "mtu", &mtu]);
-        underlay.ip(&["link", "set", &port, "mtu", &mtu, "master", "br0"]);
-        for (is_v4, len) in [(true, 24), (false, 64)] {
-            ns.ip(&["addr", "add", &format!("{}/{len}", address(index, is_v4)), "dev", "uplink0"]);
-        }
+        connect(shape, index, &ns, underlay);
         let pods = shape.pods.iter().enumerate();
         let pods: Vec<Pod> = pods.map(|(pod, kind)| Pod::new(*kind, index, pod)).collect();
         for pod in &pods {
             pod.plug(&ns, shape.pod_mtu(), 1);
         }
         let weftd = Weftd::start(&ns, &config(shape, index, &pods));
-        Member { ns, pods, weftd, index }
+        Member { ns, pods, weftd, addresses: [shape.address(index, true), shape.address(index, false)] }
+    }
+}
+
+/// Connects a node's namespace to the underlay, with its addresses.
+fn connect(shape: &Shape, index: usize, ns: &NetNs, underlay: &NetNs) {
+    let mtu = if index + 1 == shape.all() { shape.last_mtu } else { shape.mtu };
+    let (port, mtu) = (format!("n{index}"), mtu.to_string());
+    veth(ns, "uplink0", underlay, &port, 1);
+    ns.ip(&["link", "set", "uplink0", "mtu", &mtu]);
+    underlay.ip(&["link", "set", &port, "mtu", &mtu]);
+    if !shape.is_routed {
+        underlay.ip(&["link", "set", &port, "master", "br0"]);
+    }
+    for (is_v4, len, gateway) in
+        [(true, 24, format!("10.9.{index}.1")), (false, 64, format!("2001:db8:{index}::1"))]
+    {
+        ns.ip(&["addr", "add", &format!("{}/{len}", shape.address(index, is_v4)), "dev", "uplink0"]);
+        if shape.is_routed {
+            underlay.ip(&["addr", "add", &format!("{gateway}/{len}"), "dev", &port]);
+            ns.ip(&["route", "add", "default", "via", &gateway]);
+        }
     }
 }
 
 /// The configuration of one node.
 pub fn config(shape: &Shape, index: usize, pods: &[Pod]) -> String {
     let Shape { mode, uplink, .. } = shape;
-    let (v4, v6) = (address(index, true), address(index, false));
+    let (v4, v6) = (shape.address(index, true), shape.address(index, false));
     let mut text = format!(
         r#"
 [node]
@@ -163,13 +219,16 @@ mode = "{mode}"
         text += &pod.port_toml(shape.pod_mtu(), 1);
         text += &pod.endpoint_toml();
     }
-    for other in (0..shape.nodes).filter(|other| *other != index) {
-        let (own, also) = (address(other, shape.is_v4), address(other, !shape.is_v4));
+    for other in (0..shape.all()).filter(|other| *other != index) {
+        let (own, also) = (shape.address(other, shape.is_v4), shape.address(other, !shape.is_v4));
         let _ = write!(
             text,
             "[[fabric.peer]]\nname = \"n{other}\"\naddress = \"{own}\"\naddresses = [\"{also}\"]\n\
              prefixes = [\"10.244.{other}.0/24\", \"fd00:244:{other}::/64\"]\n"
         );
+        if other == shape.nodes {
+            let _ = writeln!(text, "mac = \"{STRANGER_MAC}\"");
+        }
     }
     text
 }
