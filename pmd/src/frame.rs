@@ -127,6 +127,8 @@ const _: () = assert!(!std::mem::needs_drop::<Frame>());
 
 /// Chunks a pool keeps at hand per class before it gives half of them to the depot.
 const CACHE: [usize; 2] = [512, 16];
+/// Chunks that a pool takes from the depot, or gives to it, at once.
+pub(crate) const EXCHANGE: [usize; 2] = [CACHE[0] / 2, CACHE[1] / 2];
 
 /// One thread's stock of free chunks, and its view of the memory.
 #[derive(Debug)]
@@ -156,7 +158,7 @@ impl FramePool {
     pub fn alloc(&mut self, class: ChunkClass) -> Option<Frame> {
         let free = &mut self.free[class as usize];
         if free.is_empty() {
-            self.memory.withdraw(class, CACHE[class as usize] / 2, free);
+            self.memory.withdraw(class, free);
         }
         free.pop().map(|chunk| Frame::from_raw(chunk, HEADROOM as u16, 0))
     }
@@ -190,7 +192,7 @@ impl FramePool {
         let class = self.memory.class_of(chunk);
         let free = &mut self.free[class as usize];
         if free.len() == CACHE[class as usize] {
-            self.memory.deposit(class, CACHE[class as usize] / 2, free);
+            self.memory.deposit(class, EXCHANGE[class as usize], free);
         }
         free.push(chunk);
     }

@@ -28,6 +28,7 @@
 //! Start reading at [`frame`], then [`port`].
 
 pub mod burst;
+mod depot;
 pub mod frame;
 pub mod memory;
 pub mod netns;

@@ -13,10 +13,9 @@ use std::{
     sync::Arc,
 };
 
-use crossbeam::queue::ArrayQueue;
-
 use crate::{
-    frame::{ChunkClass, Frame},
+    depot::Depot,
+    frame::{ChunkClass, EXCHANGE, Frame},
     sys::{self, Mapping},
 };
 
@@ -57,7 +56,7 @@ pub struct Memory {
     hugepages: bool,
     small: u32,
     large: u32,
-    depot: [ArrayQueue<u32>; 2],
+    depot: [Depot; 2],
 }
 
 impl Memory {
@@ -86,14 +85,7 @@ impl Memory {
             Some(map) => map,
             None => Mapping::memfd(bytes, false).map_err(|source| MemoryError::Map { bytes, source })?,
         };
-        let depot = [(0, small), (small, large)].map(|(first, count)| {
-            let queue = ArrayQueue::new((count as usize).max(1));
-            for chunk in first..first + count {
-                // The queue has room for every chunk of its class: it never refuses one.
-                let _ = queue.push(chunk);
-            }
-            queue
-        });
+        let depot = [Depot::new(0, small, EXCHANGE[0]), Depot::new(small, large, EXCHANGE[1])];
         Ok(Arc::new(Self { map, hugepages, small, large, depot }))
     }
 
@@ -114,7 +106,7 @@ impl Memory {
 
     /// Chunks in the depot: those that no pool, ring or frame holds.
     pub fn available(&self) -> usize {
-        self.depot.iter().map(ArrayQueue::len).sum()
+        self.depot.iter().map(Depot::len).sum()
     }
 
     /// The memfd behind it.
@@ -146,16 +138,13 @@ impl Memory {
     }
 
     #[cold]
-    pub(crate) fn withdraw(&self, class: ChunkClass, n: usize, into: &mut Vec<u32>) {
-        into.extend(std::iter::from_fn(|| self.depot[class as usize].pop()).take(n));
+    pub(crate) fn withdraw(&self, class: ChunkClass, into: &mut Vec<u32>) {
+        self.depot[class as usize].withdraw(into);
     }
 
     #[cold]
     pub(crate) fn deposit(&self, class: ChunkClass, n: usize, from: &mut Vec<u32>) {
-        for chunk in from.drain(from.len() - n..) {
-            let refused = self.depot[class as usize].push(chunk);
-            debug_assert!(refused.is_ok(), "chunk {chunk} freed twice");
-        }
+        self.depot[class as usize].deposit(n, from);
     }
 
     /// Where the packet lies; panics where its length or offset leave the chunk, which no safe code can bring about.

@@ -105,6 +105,8 @@ pub(crate) struct Egress {
     pub(crate) thread: ThreadId,
     pub(crate) ports: Vec<Option<LocalPort>>,
     mailboxes: Arc<[Mailbox]>,
+    /// Frames for each other thread, until the burst is through.
+    handed: Vec<Vec<Outbound>>,
     pub(crate) exits: Arc<Exits>,
     counters: Arc<ThreadCounters>,
     /// Ports with frames pending.
@@ -190,6 +192,7 @@ pub(crate) fn drain(
     for (port, frame) in batch.copies.drain(..) {
         egress.send_made(port, frame, pool, snapshot);
     }
+    egress.deliver_all(pool, snapshot);
 }
 
 impl Egress {
@@ -202,6 +205,7 @@ impl Egress {
         Self {
             thread,
             ports: Vec::new(),
+            handed: mailboxes.iter().map(|_| Vec::with_capacity(BURST)).collect(),
             mailboxes,
             exits,
             counters,
@@ -285,19 +289,44 @@ impl Egress {
         }
     }
 
-    fn hand_over(&self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
+    /// Puts a frame to the others for the thread that owns the queue it must leave by.
+    fn hand_over(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
         let Some(view) = snapshot.port(outbound.port) else { return self.orphan(outbound.frame, pool) };
         let queue = outbound.hash as usize % view.owners.len().max(1);
         match view.owners.get(queue).filter(|owner| **owner != self.thread) {
             Some(owner) => {
-                if let Err(outbound) = self.mailboxes[owner.index()].push(outbound) {
-                    let counters = view.stats.thread(self.thread);
-                    counters.offered.add(1);
-                    counters.drops[DropReason::HandoffFull as usize].add(1);
-                    pool.free(outbound.frame);
+                let batch = &mut self.handed[owner.index()];
+                batch.push(outbound);
+                if batch.len() == BURST {
+                    self.deliver(owner.index(), pool, snapshot);
                 }
             }
             None => self.orphan(outbound.frame, pool),
+        }
+    }
+
+    /// Delivers what is handed to other threads.
+    #[inline]
+    fn deliver_all(&mut self, pool: &mut FramePool, snapshot: &Snapshot) {
+        for owner in 0..self.handed.len() {
+            if !self.handed[owner].is_empty() {
+                self.deliver(owner, pool, snapshot);
+            }
+        }
+    }
+
+    fn deliver(&mut self, owner: usize, pool: &mut FramePool, snapshot: &Snapshot) {
+        let batch = &mut self.handed[owner];
+        if self.mailboxes[owner].push(batch).is_ok() {
+            return;
+        }
+        for outbound in batch.drain(..) {
+            if let Some(view) = snapshot.port(outbound.port) {
+                let counters = view.stats.thread(self.thread);
+                counters.offered.add(1);
+                counters.drops[DropReason::HandoffFull as usize].add(1);
+            }
+            pool.free(outbound.frame);
         }
     }
 

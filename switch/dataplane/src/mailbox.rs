@@ -8,7 +8,7 @@ use std::{
 };
 
 use crossbeam::queue::ArrayQueue;
-use weft_pmd::{Frame, FramePool, sys::EventFd};
+use weft_pmd::{BURST, Frame, FramePool, sys::EventFd};
 use weft_wire::{Mac, PortId};
 
 use crate::{key::Origin, reason::PuntReason};
@@ -62,42 +62,60 @@ pub struct Outbound {
     pub made: bool,
 }
 
-/// Where other threads leave frames for a PMD thread to send.
+/// Where other threads leave frames for a PMD thread to send: in batches, so that a batch costs both sides one ring
+/// operation and one look at the bell.
 #[derive(Debug)]
 pub struct Mailbox {
-    frames: ArrayQueue<Outbound>,
+    batches: ArrayQueue<Vec<Outbound>>,
+    /// Empty lists, to be used again: nothing is allocated once as many are under way as ever will be.
+    spare: ArrayQueue<Vec<Outbound>>,
     /// Wakes its thread.
     pub bell: Bell,
 }
 
 impl Mailbox {
-    /// Frames it holds. As deep as an AF_XDP ring: what another thread sends in a turn, several times over.
-    const DEPTH: usize = 2048;
+    /// Batches it holds; a batch is what one thread hands over of one burst.
+    const DEPTH: usize = 512;
 
     /// An empty one.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { frames: ArrayQueue::new(Self::DEPTH), bell: Bell::new()? })
+        let [batches, spare] = [(); 2].map(|()| ArrayQueue::new(Self::DEPTH));
+        Ok(Self { batches, spare, bell: Bell::new()? })
     }
 
-    /// Leaves a frame; gives it back when the box is full.
+    /// Leaves frames: takes all of them, or, when the box is full, none.
     #[inline]
-    pub fn push(&self, outbound: Outbound) -> Result<(), Outbound> {
-        self.frames.push(outbound)?;
+    pub fn push(&self, frames: &mut Vec<Outbound>) -> Result<(), Full> {
+        let empty = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BURST));
+        if let Err(refused) = self.batches.push(std::mem::replace(frames, empty)) {
+            *frames = refused;
+            return Err(Full);
+        }
         self.bell.ring();
         Ok(())
     }
 
-    /// Takes the next frame.
+    /// Takes the next batch; [`Mailbox::give_back`] wants the list back.
     #[inline]
-    pub fn pop(&self) -> Option<Outbound> {
-        self.frames.pop()
+    pub fn pop(&self) -> Option<Vec<Outbound>> {
+        self.batches.pop()
+    }
+
+    /// Takes an empty list back.
+    #[inline]
+    pub fn give_back(&self, batch: Vec<Outbound>) {
+        let _ = self.spare.push(batch); // one too many is dropped
     }
 
     /// Nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.batches.is_empty()
     }
 }
+
+/// A mailbox has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
 
 /// A packet for the slow path.
 #[derive(Debug)]

@@ -186,10 +186,12 @@ impl PmdThread {
             }
         }
         let mailbox = &mailboxes[pipeline.egress.thread.index()];
-        // As many as one burst: a neighbour's flood must not starve this thread's own queues.
-        for _ in 0..weft_pmd::BURST {
-            let Some(outbound) = mailbox.pop() else { break };
-            pipeline.egress.enqueue(outbound, &mut pipeline.pool);
+        // Not more: a neighbour's flood must not starve this thread's own queues.
+        const BATCHES: usize = 4;
+        for _ in 0..BATCHES {
+            let Some(mut batch) = mailbox.pop() else { break };
+            batch.drain(..).for_each(|outbound| pipeline.egress.enqueue(outbound, &mut pipeline.pool));
+            mailbox.give_back(batch);
             worked = true;
         }
         if pipeline.egress.has_pending() {
@@ -303,8 +305,8 @@ impl PmdThread {
             }
         }
         let mailbox = &self.mailboxes[self.pipeline.egress.thread.index()];
-        while let Some(outbound) = mailbox.pop() {
-            self.pipeline.pool.free(outbound.frame);
+        while let Some(batch) = mailbox.pop() {
+            batch.into_iter().for_each(|outbound| self.pipeline.pool.free(outbound.frame));
         }
     }
 }

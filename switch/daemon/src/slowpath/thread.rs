@@ -114,10 +114,9 @@ impl SlowPath {
     fn send(&mut self, port: PortId, bytes: &[u8], snapshot: &Snapshot) {
         let Some(owner) = snapshot.port(port).and_then(|port| port.owners.first()) else { return };
         let Some(frame) = self.pool.alloc_copy(bytes) else { return };
-        if let Err(outbound) =
-            self.mailboxes[owner.index()].push(Outbound { port, frame, hash: 0, made: true })
-        {
-            self.pool.free(outbound.frame);
+        let mut batch = vec![Outbound { port, frame, hash: 0, made: true }];
+        if self.mailboxes[owner.index()].push(&mut batch).is_err() {
+            batch.into_iter().for_each(|outbound| self.pool.free(outbound.frame));
         }
     }
 }
