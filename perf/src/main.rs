@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
     core::{self, Case, Setup},
-    curve, generator,
+    curve, generator, pods,
 };
 use weft_pmd::port::gen_udp;
 use weft_wire::Mac;
@@ -61,6 +61,8 @@ enum Verb {
         #[arg(long, default_value_t = 1)]
         cpu: usize,
     },
+    /// Put weft and other switches between two pods, in turn; print tables, write `pods.json` and charts.
+    Pods(pods::Options),
     /// Offer UDP frames to a veth from the kernel's XDP, at several times what sockets reach.
     Blast(Traffic),
     /// Send UDP frames over AF_XDP (xsk-rs).
@@ -97,7 +99,8 @@ struct Traffic {
 
 fn main() -> ExitCode {
     match run(Arguments::parse().verb) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("weft-perf: {error}");
             ExitCode::FAILURE
@@ -136,7 +139,8 @@ fn pin(cpu: usize) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
+/// Whether all that had to succeed did.
+fn run(verb: Verb) -> Result<bool, Box<dyn std::error::Error>> {
     match verb {
         Verb::Core { case, flows, rules, ipv6, seconds, cpu, json } => {
             pin(cpu)?;
@@ -163,6 +167,7 @@ fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
             })?;
             println!("written: {0}/curve.json {0}/curve.svg", out.display());
         }
+        Verb::Pods(options) => return Ok(pods::run(&options)?),
         Verb::Blast(traffic) => {
             let blast = Blast {
                 size: traffic.size.max(60),
@@ -189,5 +194,5 @@ fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
             println!("sent {:.3} Mpps", rate / 1e6);
         }
     }
-    Ok(())
+    Ok(true)
 }
