@@ -16,6 +16,7 @@ pub mod generator;
 pub mod lab;
 pub mod machine;
 pub mod ovs;
+pub mod peers;
 pub mod plot;
 pub mod pods;
 pub mod ruleset;

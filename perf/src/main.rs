@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
     core::{self, Case, Setup},
-    curve, generator, pods,
+    curve, generator, peers, pods,
 };
 use weft_pmd::port::gen_udp;
 use weft_wire::Mac;
@@ -63,6 +63,9 @@ enum Verb {
     },
     /// Put weft and other switches between two pods, in turn; print tables, write `pods.json` and charts.
     Pods(pods::Options),
+    /// Run the packet's path in memory beside Open vSwitch with DPDK and testpmd, in turn; print a table, write
+    /// `peers.json` and a chart.
+    Peers(peers::Options),
     /// Offer UDP frames to a veth from the kernel's XDP, at several times what sockets reach.
     Blast(Traffic),
     /// Send UDP frames over AF_XDP (xsk-rs).
@@ -168,6 +171,7 @@ fn run(verb: Verb) -> Result<bool, Box<dyn std::error::Error>> {
             println!("written: {0}/curve.json {0}/curve.svg", out.display());
         }
         Verb::Pods(options) => return Ok(pods::run(&options)?),
+        Verb::Peers(options) => return Ok(peers::run(&options)?),
         Verb::Blast(traffic) => {
             let blast = Blast {
                 size: traffic.size.max(60),

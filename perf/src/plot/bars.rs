@@ -73,13 +73,7 @@ impl Bars {
     }
 }
 
-fn bar(
-    svg: &mut String,
-    y: f64,
-    colour: &str,
-    value: Option<(f64, f64, f64)>,
-    at_x: &impl Fn(f64) -> f64,
-) {
+fn bar(svg: &mut String, y: f64, colour: &str, value: Option<(f64, f64, f64)>, at_x: &impl Fn(f64) -> f64) {
     let Some((value, min, max)) = value else {
         return text(svg, (LEFT + 4.0, y + BAR - 2.0), "start", "font-size=\"10\"", "not measured");
     };

@@ -1,11 +1,6 @@
 //! What was measured: as tables, as JSON, as charts.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use serde::Serialize;
 
@@ -194,10 +189,9 @@ impl Results {
     /// Writes `pods.json` and the charts.
     pub fn write(&self, dir: &Path, also: Option<&Path>) -> Result<(), Error> {
         fs::create_dir_all(dir).map_err(Error::file(dir))?;
-        let json = serde_json::to_string_pretty(self).map_err(|error| Error::Io {
-            what: "pods.json".into(),
-            source: error.into(),
-        })? + "\n";
+        let json = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::Io { what: "pods.json".into(), source: error.into() })?
+            + "\n";
         let main = dir.join("pods.json");
         for path in [Some(main.as_path()), also].into_iter().flatten() {
             fs::write(path, &json).map_err(Error::file(path))?;

@@ -66,16 +66,15 @@ pub fn by_names(names: &[String]) -> Result<Vec<&'static dyn System>, Error> {
     let known = || ALL.map(System::name).join(",");
     let find = |name: &String| {
         let found = ALL.into_iter().find(|system| system.name() == name);
-        found.ok_or_else(|| {
-            Error::Usage(format!("--systems: {name} is none: choose some of {}", known()))
-        })
+        found.ok_or_else(|| Error::Usage(format!("--systems: {name} is none: choose some of {}", known())))
     };
     names.iter().map(find).collect()
 }
 
 /// Why a system can't be measured here, if it can't.
 pub fn missing(system: &dyn System) -> Option<String> {
-    let mut absent = system.programs().into_iter().filter_map(|(program, package)| present(program, package).err());
+    let mut absent =
+        system.programs().into_iter().filter_map(|(program, package)| present(program, package).err());
     absent.next().map(|error| error.to_string())
 }
 

@@ -51,9 +51,8 @@ impl System for Testpmd {
         command.args(["--", "--nb-cores=1", "--forward-mode=io", "--total-num-mbufs=16384"]);
         command.args(["--auto-start", "--stats-period", "3600"]);
         let mut running = Running::start(&mut command, &dir.path().join("log"))?;
-        running.until("forwarding by testpmd", Duration::from_secs(30), |running| {
-            Ok(running.said().contains("Port statistics"))
-        })?;
+        // Its output, which would tell, is buffered.
+        running.until("forwarding by testpmd", Duration::from_secs(40), |_| pods.reachable())?;
         let (mode, next_hop) = ("AF_XDP, PMD thread spins".into(), pods.b.mac);
         Ok(Between { switch: Some(Box::new((running, dir))), pods, mode, next_hop })
     }

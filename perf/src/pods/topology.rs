@@ -4,7 +4,7 @@
 //! pod a: eth0 ── va [switch] vb ── eth0 :pod b        10.244.0.5, 10.244.0.6
 //! ```
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weft_wire::Mac;
 
@@ -110,17 +110,23 @@ impl Pods {
         Ok(())
     }
 
+    /// Whether pod a reaches pod b.
+    pub fn reachable(&self) -> Result<bool, Error> {
+        let ping = ["ping", "-q", "-c", "2", "-i", "0.1", "-W", "1", self.b.address];
+        succeeds(&[&["ip", "netns", "exec", self.a.ns.name()], &ping[..]].concat())
+    }
+
     /// Waits until pod a reaches pod b.
     pub fn wait_until_reachable(&self) -> Result<(), Error> {
-        const TRIES: u32 = 20;
-        let ping = ["ip", "netns", "exec", self.a.ns.name(), "ping", "-q", "-c", "2", "-i", "0.1", "-W", "1"];
-        for _ in 0..TRIES {
-            if succeeds(&[&ping[..], &[self.b.address]].concat())? {
-                return Ok(());
+        const LIMIT: Duration = Duration::from_secs(20);
+        let deadline = Instant::now() + LIMIT;
+        while !self.reachable()? {
+            if Instant::now() > deadline {
+                let what = "an answer from pod b to pod a".into();
+                return Err(Error::Late { what, limit: LIMIT, said: String::new() });
             }
             pause(Duration::from_millis(100))?;
         }
-        let (what, limit) = ("an answer from pod b to pod a".to_owned(), Duration::from_secs(TRIES.into()));
-        Err(Error::Late { what, limit, said: String::new() })
+        Ok(())
     }
 }

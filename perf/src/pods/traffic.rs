@@ -85,8 +85,7 @@ impl Test {
 
     /// Why it can't be made here, if it can't.
     pub fn missing(self) -> Option<String> {
-        let (program, package) =
-            self.programs().iter().find(|(program, _)| find(program).is_none())?;
+        let (program, package) = self.programs().iter().find(|(program, _)| find(program).is_none())?;
         Some(format!("{program} is not there: apt-get install {package}"))
     }
 
@@ -172,7 +171,8 @@ fn tcp(
     wait_for_server(&mut server, b, true, 5201)?;
     let mut command = a.ns.pinned(cores.pods, "iperf3");
     command.args(["-J", "-c", b.address, "-P", &streams.to_string(), "-t", &seconds.to_string()]);
-    let said = output_of(command.args(["--connect-timeout", "3000"]), None, Duration::from_secs(seconds + 20))?;
+    let said =
+        output_of(command.args(["--connect-timeout", "3000"]), None, Duration::from_secs(seconds + 20))?;
     let unread = || Error::unread("iperf3", "rate at the receiver", &said);
     let end: serde_json::Value = serde_json::from_str(&said).map_err(|_| unread())?;
     let rate = end["end"]["sum_received"]["bits_per_second"].as_f64().ok_or_else(unread)?;
@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn percentiles_are_read() {
-        let said = "sockperf: ---> <MAX> observation =  161.010\nsockperf: ---> percentile 99.000 =   19.250\n";
+        let said =
+            "sockperf: ---> <MAX> observation =  161.010\nsockperf: ---> percentile 99.000 =   19.250\n";
         assert_eq!(percentile(said, "percentile 99.000").unwrap(), 19.25);
         assert!(percentile(said, "percentile 50.000").is_err());
     }
