@@ -63,6 +63,8 @@ enum Verb {
     },
     /// Put weft and other switches between two pods, in turn; print tables, write `pods.json` and charts.
     Pods(pods::Options),
+    /// Tell what weftd costs while nothing happens, and how soon it is back.
+    Idle(pods::idle::Options),
     /// Run the packet's path in memory beside Open vSwitch with DPDK and testpmd, in turn; print a table, write
     /// `peers.json` and a chart.
     Peers(peers::Options),
@@ -171,6 +173,7 @@ fn run(verb: Verb) -> Result<bool, Box<dyn std::error::Error>> {
             println!("written: {0}/curve.json {0}/curve.svg", out.display());
         }
         Verb::Pods(options) => return Ok(pods::run(&options)?),
+        Verb::Idle(options) => pods::idle::run(&options)?,
         Verb::Peers(options) => return Ok(peers::run(&options)?),
         Verb::Blast(traffic) => {
             let blast = Blast {

@@ -81,7 +81,11 @@ impl fmt::Display for Case {
             Kind::L3 => "l3",
             Kind::Rules => "rules",
         };
-        write!(f, "{kind}, {} flows", self.flows)
+        match self.flows {
+            1 => write!(f, "{kind}, 1 flow"),
+            flows if flows % 1000 == 0 => write!(f, "{kind}, {} k flows", flows / 1000),
+            flows => write!(f, "{kind}, {flows} flows"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! machine is everybody's. A system that can't be measured here is left out and named, with what to install.
 
 pub mod bridge;
+pub mod idle;
 pub mod ovs;
 pub mod report;
 pub mod system;

@@ -86,6 +86,11 @@ impl Running {
         Ok(Self { child, words, log: Some(log.to_owned()) })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has printed so far.
     pub fn said(&self) -> String {
         let log = self.log.as_deref().map(std::fs::read).and_then(Result::ok).unwrap_or_default();

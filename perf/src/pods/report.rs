@@ -199,13 +199,18 @@ impl Results {
         let charts = [
             ("pods-udp.svg", "UDP from pod to pod, offered more than any takes", &METRICS[..2]),
             ("pods-tcp.svg", "TCP from pod to pod", &METRICS[2..4]),
-            ("pods-rr.svg", "Round trips between pods, 64 bytes (less is better)", &METRICS[4..]),
+            ("pods-rr.svg", "Round trips between pods, 64 bytes: medians (less is better)", &METRICS[4..6]),
+            (
+                "pods-rr-p99.svg",
+                "Round trips between pods, 64 bytes: 99th percentiles (less is better)",
+                &METRICS[6..],
+            ),
         ];
         for (file, title, metrics) in charts {
             let path = dir.join(file);
             fs::write(&path, self.chart(title, metrics).svg()).map_err(Error::file(&path))?;
         }
-        eprintln!("written: {0}/pods.json {0}/pods-udp.svg {0}/pods-tcp.svg {0}/pods-rr.svg", dir.display());
+        eprintln!("written: pods.json and pods-*.svg in {}", dir.display());
         Ok(())
     }
 

@@ -47,29 +47,9 @@ impl System for Weft {
     }
 
     fn set_up(&self, pods: Pods, cores: Cores) -> Result<Between, Error> {
-        if *self != Self::Tap {
-            pods.veths()?;
-            pods.route_by_gateway()?;
-        }
-        let dir = TempDir::with_prefix("weft-perf-").map_err(Error::io("a temporary directory"))?;
-        let (config, socket) = (dir.path().join("weft.toml"), dir.path().join("control.sock"));
-        let text = self.config(&pods, cores, &socket.display().to_string());
-        fs::write(&config, text).map_err(Error::file(&config))?;
-        let daemon = present("weftd", "weftd")?.display().to_string();
-        let mut command = pods.switch.command(&daemon);
-        command.arg("--config").arg(&config).args(["--log", "warn"]).env("NO_COLOR", "1");
-        let mut weftd = Running::start(&mut command, &dir.path().join("log"))?;
-        let mut mode = String::new();
-        weftd.until("an answer of weftd", Duration::from_secs(20), |_| {
-            mode = match ports(&socket.display().to_string()) {
-                Ok(mode) => mode,
-                Err(Error::Failed { .. }) => return Ok(false),
-                Err(error) => return Err(error),
-            };
-            Ok(true)
-        })?;
-        let mode = format!("{mode}; PMD thread spins");
-        Ok(Between { switch: Some(Box::new((weftd, dir))), pods, mode, next_hop: GATEWAY_MAC })
+        let weftd = self.start(&pods, cores, "spin")?;
+        let mode = format!("{}; PMD thread spins", weftd.mode);
+        Ok(Between { switch: Some(Box::new(weftd)), pods, mode, next_hop: GATEWAY_MAC })
     }
 
     fn is_weft(&self) -> bool {
@@ -77,9 +57,46 @@ impl System for Weft {
     }
 }
 
+/// A running weftd.
+#[derive(Debug)]
+pub struct Weftd {
+    // Dropped in this order: it ends before its directory.
+    /// The daemon.
+    pub daemon: Running,
+    _dir: TempDir,
+    /// The mode of the pods' ports.
+    pub mode: String,
+}
+
 impl Weft {
+    /// Starts it between pods whose interfaces it may still have to make.
+    pub fn start(self, pods: &Pods, cores: Cores, idle: &str) -> Result<Weftd, Error> {
+        if self != Self::Tap {
+            pods.veths()?;
+            pods.route_by_gateway()?;
+        }
+        let dir = TempDir::with_prefix("weft-perf-").map_err(Error::io("a temporary directory"))?;
+        let (config, socket) = (dir.path().join("weft.toml"), dir.path().join("control.sock"));
+        let text = self.config(pods, cores, &socket.display().to_string(), idle);
+        fs::write(&config, text).map_err(Error::file(&config))?;
+        let binary = present("weftd", "weftd")?.display().to_string();
+        let mut command = pods.switch.command(&binary);
+        command.arg("--config").arg(&config).args(["--log", "warn"]).env("NO_COLOR", "1");
+        let mut daemon = Running::start(&mut command, &dir.path().join("log"))?;
+        let mut mode = String::new();
+        daemon.until("an answer of weftd", Duration::from_secs(20), |_| {
+            mode = match ports(&socket.display().to_string()) {
+                Ok(mode) => mode,
+                Err(Error::Failed { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            Ok(true)
+        })?;
+        Ok(Weftd { daemon, _dir: dir, mode })
+    }
+
     /// Four ports: the pods', the node's, and one that nothing comes from.
-    fn config(self, pods: &Pods, cores: Cores, socket: &str) -> String {
+    fn config(self, pods: &Pods, cores: Cores, socket: &str, idle: &str) -> String {
         let kind = match self {
             Self::Tap => "tap",
             Self::Packet => "packet",
@@ -93,7 +110,7 @@ control = "{socket}"
 gateway_mac = "{GATEWAY_MAC}"
 [pmd]
 cores = [{core}]
-idle = "spin"
+idle = "{idle}"
 [[network]]
 name = "pods"
 prefixes = ["10.244.0.0/24"]
