@@ -63,8 +63,11 @@ fn read(said: &str) -> Option<Sample> {
     };
     let shares = ["Simple Match hits", "EMC hits", "Megaflow hits", "- Upcalls"];
     let named = |words: &str| words.trim_start_matches("- ").to_owned() + " percent";
-    let details: BTreeMap<String, f64> =
+    let mut details: BTreeMap<String, f64> =
         shares.into_iter().filter_map(|words| Some((named(words), percent(words)?))).collect();
+    let subtables = line("Megaflow hits").and_then(|line| line.split_once("%, "));
+    let subtables = subtables.and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+    details.extend(subtables.map(|count| ("subtables per megaflow hit".to_owned(), count)));
     Some(Sample { cycles, mpps: rate.trim().parse::<f64>().ok()? / 1e3, details })
 }
 
@@ -75,10 +78,12 @@ mod tests {
     #[test]
     fn figures_are_read() {
         let said = "  Rx packets:        52012345  (26005 Kpps, 99 cycles/pkt)\n  \
-                    - EMC hits:        51000000  ( 98.1 %)\n  - Upcalls:   0  (  0.0 %, 0.0 us/upcall)\n";
+                    - EMC hits:        51000000  ( 98.1 %)\n  \
+                    - Megaflow hits:   1000000  (  1.9 %, 1.50 subtbl lookups/hit)\n  - Upcalls:   0  (  0.0 %, 0.0 us/upcall)\n";
         let sample = read(said).unwrap();
         assert_eq!((sample.cycles, sample.mpps), (99.0, 26.005));
         assert_eq!(sample.details["EMC hits percent"], 98.1);
+        assert_eq!(sample.details["subtables per megaflow hit"], 1.5);
         assert_eq!(sample.details["Upcalls percent"], 0.0);
         assert!(read("  Rx packets: 0  (0 Kpps)\n").is_none());
     }

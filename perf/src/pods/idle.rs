@@ -41,8 +41,6 @@ pub fn run(options: &Options) -> Result<(), Error> {
         let Summary { median, min, max, .. } = ping(&pods, options.cpu_pods, count, interval)?;
         println!("a ping {what}: {median:.0} µs there and back (median of {count}; {min:.0}–{max:.0})");
     }
-    // Dropped now, before the namespaces.
-    drop(weftd);
     Ok(())
 }
 
