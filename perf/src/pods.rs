@@ -28,10 +28,10 @@ use crate::lab::{Error, watch};
 /// What to measure.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Systems, of: weft-tap,weft-packet,weft-xsk,bridge,ovs-afxdp,ovs-tap,ovs-tap-tso,ovs-packet,testpmd.
+    /// Systems (all), of: weft-tap,weft-packet,weft-xsk,bridge,ovs-afxdp,ovs-tap,ovs-tap-tso,ovs-packet,testpmd.
     #[arg(long, value_delimiter = ',')]
     pub systems: Vec<String>,
-    /// Tests.
+    /// Tests (all).
     #[arg(long, value_enum, value_delimiter = ',')]
     pub tests: Vec<Test>,
     /// Runs of each; the median counts.
@@ -84,7 +84,7 @@ fn available(tests: Vec<Test>) -> Vec<Test> {
     let is_there = |test: &Test| match test.missing() {
         None => true,
         Some(why) => {
-            eprintln!("{test:?} is skipped: {why}");
+            eprintln!("{} is skipped: {why}", test.name());
             false
         }
     };
@@ -111,7 +111,7 @@ fn measure(
                 eprintln!("{progress}: {}", words(&figures));
                 measured.add(figures);
             }
-            Err(error) => measured.failed(progress, &format!("{test:?}"), error)?,
+            Err(error) => measured.failed(progress, test.name(), error)?,
         }
     }
     Ok(())

@@ -71,6 +71,18 @@ const fn delay(test: Test, name: &'static str, title: &'static str) -> Metric {
 pub type Figures = Vec<(&'static str, f64)>;
 
 impl Test {
+    /// Its name in `--tests`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp64 => "udp64",
+            Self::Udp1514 => "udp1514",
+            Self::Tcp1 => "tcp1",
+            Self::Tcp4 => "tcp4",
+            Self::RrUdp => "rr-udp",
+            Self::RrTcp => "rr-tcp",
+        }
+    }
+
     /// Its programs, and their packages.
     pub fn programs(self) -> &'static [(&'static str, &'static str)] {
         match self {
