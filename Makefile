@@ -14,6 +14,9 @@ RUNNER := CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUNNER
 PACKAGES := clang llvm libelf-dev zlib1g-dev pkg-config m4 make gcc g++ iproute2 iputils-ping iputils-tracepath \
             traceroute iperf3 tcpdump tshark ethtool nftables procps
 
+# What weft is measured beside; installed by bench-peers only.
+PEER_PACKAGES := openvswitch-switch-dpdk dpdk-dev sockperf
+
 .PHONY: help
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -69,5 +72,16 @@ fuzz: deps ## Each fuzz target for FUZZ_SECONDS (15)
 
 .PHONY: bench
 bench: build ## Benchmarks: the packet's path in memory, and pods beside a Linux bridge
-	cargo build --release --locked -p weft-perf
 	$(ROOT) perf/bench.sh
+
+.PHONY: peer-deps
+peer-deps: deps
+	@missing=(); for p in $(PEER_PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=($$p); done; \
+	if [ $${#missing[@]} -gt 0 ]; then $(ROOT) perf/install-peers.sh "$${missing[@]}"; fi
+
+.PHONY: bench-peers
+bench-peers: build peer-deps ## Benchmarks: weft beside Open vSwitch, DPDK and a Linux bridge, into perf/results
+	$(ROOT) target/release/weft-perf pods --out perf/results
+	$(ROOT) target/release/weft-perf peers --out perf/results
+	@echo "results: perf/results/pods.json, peers.json and the charts beside them; perf/README.md tells how they are made"

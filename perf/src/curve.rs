@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     core::{self, Case, Outcome, Setup},
+    machine::{cpu, kernel},
     plot::{Line, Plot},
 };
 
@@ -74,15 +75,4 @@ fn plot(results: &Results) -> Plot {
         y: "TSC cycles per packet".into(),
         lines: CASES.into_iter().map(line).collect(),
     }
-}
-
-fn cpu() -> String {
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    model.map_or("unknown".into(), |(_, model)| model.trim().to_owned())
-}
-
-fn kernel() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or("unknown".into(), |kernel| kernel.trim().to_owned())
 }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
     core::{self, Case, Setup},
-    curve, generator, scale,
+    curve, generator, peers, pods, scale,
 };
 use weft_pmd::port::gen_udp;
 use weft_wire::Mac;
@@ -79,6 +79,13 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Put weft and other switches between two pods, in turn; print tables, write `pods.json` and charts.
+    Pods(pods::Options),
+    /// Tell what weftd costs while nothing happens, and how soon it is back.
+    Idle(pods::idle::Options),
+    /// Run the packet's path in memory beside Open vSwitch with DPDK and testpmd, in turn; print a table, write
+    /// `peers.json` and a chart.
+    Peers(peers::Options),
     /// Offer UDP frames to a veth from the kernel's XDP, at several times what sockets reach.
     Blast(Traffic),
     /// Send UDP frames over AF_XDP (xsk-rs).
@@ -115,7 +122,8 @@ struct Traffic {
 
 fn main() -> ExitCode {
     match run(Arguments::parse().verb) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("weft-perf: {error}");
             ExitCode::FAILURE
@@ -166,7 +174,8 @@ fn pin(cpu: usize) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
+/// Whether all that had to succeed did.
+fn run(verb: Verb) -> Result<bool, Box<dyn std::error::Error>> {
     match verb {
         Verb::Core { case, flows, rules, ipv6, seconds, cpu, json } => {
             pin(cpu)?;
@@ -202,6 +211,9 @@ fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
                 print_scaling(&scaling);
             }
         }
+        Verb::Pods(options) => return Ok(pods::run(&options)?),
+        Verb::Idle(options) => pods::idle::run(&options)?,
+        Verb::Peers(options) => return Ok(peers::run(&options)?),
         Verb::Blast(traffic) => {
             let blast = Blast {
                 size: traffic.size.max(60),
@@ -228,5 +240,5 @@ fn run(verb: Verb) -> Result<(), Box<dyn std::error::Error>> {
             println!("sent {:.3} Mpps", rate / 1e6);
         }
     }
-    Ok(())
+    Ok(true)
 }

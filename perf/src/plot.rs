@@ -1,6 +1,10 @@
-//! Line plots as SVG: few kinds of element, no script, nothing loaded from elsewhere.
+//! Line plots and bar charts as SVG: few kinds of element, no script, nothing loaded from elsewhere.
+
+mod bars;
 
 use std::fmt::Write;
+
+pub use bars::{Bars, Series};
 
 /// A plot over a logarithmic x axis.
 #[derive(Debug, Clone)]
@@ -44,11 +48,7 @@ impl Plot {
         let at_x = |x: f64| LEFT + (x / x_min).ln() / (x_max.max(x_min * 10.0) / x_min).ln() * plot_width;
         let at_y = |y: f64| TOP + (1.0 - y / y_top) * plot_height;
 
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
-             font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
-        );
-        text(&mut svg, (WIDTH / 2.0, 22.0), "middle", "font-size=\"15\"", &self.title);
+        let mut svg = open(HEIGHT, &self.title);
         text(&mut svg, (LEFT + plot_width / 2.0, HEIGHT - 12.0), "middle", "", &self.x);
         let turned = format!("transform=\"rotate(-90 16 {y})\"", y = TOP + plot_height / 2.0);
         text(&mut svg, (16.0, TOP + plot_height / 2.0), "middle", &turned, &self.y);
@@ -101,6 +101,16 @@ impl Plot {
             writeln!(svg, "<rect x=\"{x}\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/>", y - 6.0);
         text(svg, (x + 20.0, y), "start", "", &line.name);
     }
+}
+
+/// A blank document with a title.
+fn open(height: f64, title: &str) -> String {
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
+         font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
+    );
+    text(&mut svg, (WIDTH / 2.0, 22.0), "middle", "font-size=\"15\"", title);
+    svg
 }
 
 fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, more: &str, words: &str) {

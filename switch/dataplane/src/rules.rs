@@ -51,6 +51,16 @@ impl Prefix {
         Self { bits: u128::from_be_bytes(address) & mask, mask }
     }
 
+    /// Its first address, mapped.
+    pub fn address(&self) -> [u8; 16] {
+        self.bits.to_be_bytes()
+    }
+
+    /// Its length, 0 to 128.
+    pub fn prefix_len(&self) -> u8 {
+        self.mask.count_ones() as u8
+    }
+
     /// First and last address.
     fn range(&self) -> (u128, u128) {
         (self.bits, self.bits | !self.mask)
