@@ -33,13 +33,15 @@ deps: ## Install the Debian packages that building and testing need, if any is m
 build: deps ## Build everything, optimised
 	cargo build --release --locked
 
+NODES ?= 1
+DEMO = $(if $(filter 1,$(NODES)),tests/demo.sh,$(if $(filter 3,$(NODES)),tests/demo-nodes.sh,$(error NODES=$(NODES): the demo has 1 node or 3)))
 .PHONY: demo
-demo: build ## Show the switch at work in network namespaces (KEEP=1 leaves it up)
-	$(ROOT) KEEP=$(KEEP) tests/demo.sh run
+demo: build ## Show the switch at work in network namespaces (NODES=3: a cluster; KEEP=1 leaves it up)
+	$(ROOT) KEEP=$(KEEP) $(DEMO) run
 
 .PHONY: demo-down
 demo-down: ## Remove what `make demo KEEP=1` left up
-	$(ROOT) tests/demo.sh down
+	$(ROOT) $(DEMO) down
 
 .PHONY: lint
 lint: deps ## Formatting, clippy, documentation: warnings are errors
