@@ -249,15 +249,17 @@ pub enum Guard {
     None,
     /// The XDP program's link and maps.
     Xsk(xsk::Attachment),
+    /// Those of what keeps the switch's packets from the node's stack.
+    Claim(xsk::Attachment),
 }
 
 impl Guard {
-    /// Tells the port what is the switch's; all else goes to the node's own stack. Only a steered AF_XDP port listens to
-    /// it.
+    /// Tells the port what is the switch's; all else goes to the node's own stack. Only a device that the node uses, too,
+    /// listens to it.
     pub fn steer(&mut self, steer: &Steer) -> Result<(), PortError> {
         match self {
             Self::None => Ok(()),
-            Self::Xsk(attachment) => attachment.steer(steer),
+            Self::Xsk(attachment) | Self::Claim(attachment) => attachment.steer(steer),
         }
     }
 }

@@ -81,8 +81,14 @@ fn what_can_not_be_opened_says_why() {
     assert!(error.contains("is attached to v already"), "{error}");
     drop(first);
 
-    let spec =
-        packet::Spec { device: "nope".into(), netns: Some(a.netns()), queues: 1, mtu: None, join: true };
+    let spec = packet::Spec {
+        device: "nope".into(),
+        netns: Some(a.netns()),
+        queues: 1,
+        mtu: None,
+        join: true,
+        claim: false,
+    };
     assert!(
         packet::open(&spec).map(drop).expect_err("no such device").to_string().contains("does not exist")
     );
@@ -125,8 +131,14 @@ fn frames_in_the_rings_come_back_when_a_device_vanishes() {
     let memory = memory();
     let mut pool = FramePool::new(memory.clone());
     let xsk = xsk::open(&xsk_spec("v", Some(a.netns())), &memory).expect("it opens");
-    let packet =
-        packet::Spec { device: "w".into(), netns: Some(a.netns()), queues: 1, mtu: None, join: true };
+    let packet = packet::Spec {
+        device: "w".into(),
+        netns: Some(a.netns()),
+        queues: 1,
+        mtu: None,
+        join: true,
+        claim: false,
+    };
     let packet = packet::open(&packet).expect("it opens");
     assert!(xsk.probe.check().is_ok() && packet.probe.check().is_ok());
     b.delete();

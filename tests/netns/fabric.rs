@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use weft_tests::{
     cluster::{Cluster, STRANGER_MAC, Shape},
     netns::{NetNs, must, require_root},
+    node::Kind,
     probe::{Steady, checksum_errors, must_ping, ping, tcp_round_trip, udp_round_trip},
 };
 
@@ -18,8 +19,9 @@ fn talk(from: &NetNs, to: &NetNs, address: IpAddr) -> IpAddr {
 
 /// Every pod and node of one node with every pod and node of another, both families, without NAT.
 fn all_talk(cluster: &Cluster) {
-    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-        let (from, to) = (&cluster.nodes[from], &cluster.nodes[to]);
+    let count = cluster.nodes.len();
+    for (index, from) in cluster.nodes.iter().enumerate() {
+        let to = &cluster.nodes[(index + 1) % count];
         for is_v4 in [true, false] {
             for client in &from.pods {
                 for server in &to.pods {
@@ -63,6 +65,28 @@ fn pods_and_nodes_talk_through_geneve() {
     if require_root() {
         all_talk(&Cluster::new(Shape::new("geneve", true)));
         all_talk(&Cluster::new(Shape::new("geneve", false)));
+    }
+}
+
+/// AF_PACKET instead of AF_XDP: the node's stack must not see what is the switch's, nor the switch what is the node's.
+#[test]
+fn an_uplink_without_xdp_serves_too() {
+    if !require_root() {
+        return;
+    }
+    for mode in ["native", "vxlan"] {
+        let cluster = Cluster::new(Shape { nodes: 2, uplink: Kind::Packet, ..Shape::new(mode, true) });
+        let node = &cluster.nodes[0];
+        for node in &cluster.nodes {
+            // A stack that saw the pods' packets would pass them on, a second time.
+            node.ns.must(&["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
+        }
+        all_talk(&cluster);
+        must_ping(&node.ns, cluster.nodes[1].address(true), 56);
+        assert!(node.weftd.drops("uplink", "not_ours") > 0, "{mode}");
+        let ports = node.weftd.json(&["port", "list"]);
+        let uplink = ports["ports"].as_array().expect("ports").iter().find(|port| port["name"] == "uplink");
+        assert_eq!(uplink.expect("an uplink")["why"], "");
     }
 }
 

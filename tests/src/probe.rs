@@ -37,7 +37,8 @@ fn ping_output(from: &NetNs, to: IpAddr, count: u32, size: u32) -> String {
 #[track_caller]
 pub fn must_ping(from: &NetNs, to: IpAddr, size: u32) {
     let output = ping_output(from, to, 3, size);
-    assert!(output.contains(" 3 received"), "{} → {to}, {size} bytes:\n{output}", from.name());
+    let is_whole = output.contains(" 3 received") && !output.contains("duplicates");
+    assert!(is_whole, "{} → {to}, {size} bytes:\n{output}", from.name());
 }
 
 /// Bytes that no link produces by accident.

@@ -6,6 +6,8 @@
 //   trie's value is 0, else tunnel packets, to that UDP port, and what routers say about those that were sent. ARP,
 //   neighbour discovery, fragments, the node's other traffic go on to the node's own stack.
 //
+// `weft_claim` below is for devices that the switch listens to otherwise.
+//
 // Section "xdp.frags": the program takes multi-buffer frames, so that an MTU above a page can be set
 // (Documentation/bpf/libbpf/program_types.rst).
 
@@ -104,10 +106,8 @@ static __always_inline int is_tunnel_v6(struct ipv6hdr *ip, void *end, __be16 po
 	return 0;
 }
 
-static __always_inline int is_ours(struct xdp_md *ctx)
+static __always_inline int is_ours(void *data, void *end)
 {
-	void *data = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
 	__u16 *port;
 
@@ -139,10 +139,26 @@ static __always_inline int is_ours(struct xdp_md *ctx)
 SEC("xdp.frags")
 int weft(struct xdp_md *ctx)
 {
-	if (steer && !is_ours(ctx))
+	if (steer && !is_ours((void *)(long)ctx->data, (void *)(long)ctx->data_end))
 		return XDP_PASS;
 	// Without a socket on this queue the frame goes to the kernel.
 	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+}
+
+// For devices without XDP, where the switch listens by AF_PACKET: what is its own, which it has a copy of already, is kept
+// from the node's stack.
+// enum tcx_action_base, which older headers lack.
+#define CONTINUE -1
+#define DROP 2
+
+SEC("tc")
+int weft_claim(struct __sk_buff *skb)
+{
+	// Ethernet, IPv6, ICMPv6, and the IPv6 and UDP headers that it quotes.
+	bpf_skb_pull_data(skb, skb->len < 110 ? skb->len : 110);
+	if (is_ours((void *)(long)skb->data, (void *)(long)skb->data_end))
+		return DROP;
+	return CONTINUE;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

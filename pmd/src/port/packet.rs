@@ -9,6 +9,7 @@ use std::{fs::File, io, os::fd::AsRawFd};
 use super::{
     Caps, Guard, LinkProbe, Opened, PortError, PortInfo, Queue,
     vnet::{Flavour, VnetQueue},
+    xsk::program,
 };
 use crate::{
     netns::{self, Netns},
@@ -28,6 +29,8 @@ pub struct Spec {
     pub mtu: Option<u32>,
     /// Join TCP segments that leave together to super-frames.
     pub join: bool,
+    /// The node uses the device, too: keep from its stack what [`Guard::steer`] names.
+    pub claim: bool,
 }
 
 /// Opens the port.
@@ -37,7 +40,10 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
         Some(netns) => PortError::NoNetns { netns: netns.clone(), source },
         None => PortError::Spec(source.to_string()),
     };
-    let (link, sockets, probe) = opened.map_err(no_netns)??;
+    let Here { link, sockets, probe, guard, mut why } = opened.map_err(no_netns)??;
+    if !link.is_up {
+        why.push(format!("{} is down", spec.device));
+    }
     let flavour = Flavour::Packet { ifindex: link.ifindex };
     let queue = |file| Queue::Packet(Box::new(VnetQueue::new(file, flavour, spec.join)));
     Ok(Opened {
@@ -47,14 +53,23 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
             ifindex: link.ifindex,
             caps: Caps { mtu: spec.mtu.unwrap_or(link.mtu).min(link.mtu), csum: true, gso: true },
             mode: "vnet_hdr".into(),
-            why: if link.is_up { String::new() } else { format!("{} is down", spec.device) },
+            why: why.join("; "),
         },
-        guard: Guard::None,
+        guard,
         probe,
     })
 }
 
-fn open_here(spec: &Spec) -> Result<(LinkInfo, Vec<File>, LinkProbe), PortError> {
+/// What is made in the device's namespace.
+struct Here {
+    link: LinkInfo,
+    sockets: Vec<File>,
+    probe: LinkProbe,
+    guard: Guard,
+    why: Vec<String>,
+}
+
+fn open_here(spec: &Spec) -> Result<Here, PortError> {
     let link = net::link_info(&spec.device)
         .map_err(|_| PortError::NoDevice { device: spec.device.clone(), netns: spec.netns.clone() })?;
     let group = link.ifindex as u16 ^ std::process::id() as u16;
@@ -69,7 +84,15 @@ fn open_here(spec: &Spec) -> Result<(LinkInfo, Vec<File>, LinkProbe), PortError>
         },
         source,
     })?;
-    Ok((link, sockets, LinkProbe::new(link.ifindex, spec.netns.as_ref())))
+    let probe = LinkProbe::new(link.ifindex, spec.netns.as_ref());
+    let (mut guard, mut why) = (Guard::None, Vec::new());
+    if spec.claim {
+        match program::claim(&spec.device, link.ifindex) {
+            Ok(attachment) => guard = Guard::Claim(attachment),
+            Err(error) => why.push(format!("the node's stack sees the pods' packets, too: {error}")),
+        }
+    }
+    Ok(Here { link, sockets, probe, guard, why })
 }
 
 /// Options as in packet(7).

@@ -54,6 +54,7 @@ pub fn open(desired: &Desired, index: usize, memory: &Arc<Memory>) -> Result<Ope
             queues: count(spec)?,
             mtu: spec.mtu,
             join: !spec.no_gro,
+            claim: spec.role == RoleSpec::Fabric,
         })?,
         PortKind::Tap => return open_tap(desired, index),
         PortKind::Null => null::open(count(spec)?, spec.mtu.unwrap_or(DEFAULT_MTU)),

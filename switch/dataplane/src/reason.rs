@@ -43,6 +43,7 @@ reasons! {
         NotForGateway = "not_for_gateway", "a routed network's frame whose destination MAC is not the gateway's";
         Multicast = "multicast", "multicast or broadcast in a routed network";
         NotIp = "not_ip", "neither IP nor ARP, in a routed network";
+        NotOurs = "not_ours", "the node's own, which its own stack has received, too";
         Ignored = "ignored", "neighbour or router discovery that needs no answer";
         Isolated = "isolated", "destination in another network";
         NoRoute = "no_route", "no route to the destination, and no host port to hand it to";

@@ -1,4 +1,5 @@
-//! The XDP program: loaded, attached by bpf_link, told where the sockets are and what is the switch's.
+//! The XDP program: loaded, attached by bpf_link, told where the sockets are and what is the switch's. And its sister for
+//! devices without XDP.
 
 use std::{
     collections::BTreeMap,
@@ -45,11 +46,43 @@ pub struct Attachment {
     why: Option<String>,
 }
 
+/// Where a program goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hook {
+    /// The driver.
+    Native,
+    /// In front of the stack.
+    Generic,
+    /// Behind AF_PACKET (tcx ingress, Linux 6.6).
+    Tcx,
+}
+
 /// Loads the program and attaches it in the best mode that is allowed and works.
 pub(super) fn attach(spec: &Spec, ifindex: u32) -> Result<Attachment, PortError> {
+    let modes: &[Hook] = match spec.mode {
+        Mode::Auto => &[Hook::Native, Hook::Generic],
+        Mode::Native => &[Hook::Native],
+        Mode::Generic => &[Hook::Generic],
+    };
+    let why = (spec.mode == Mode::Generic).then(|| "generic mode was asked for".to_owned());
+    load(&spec.device, ifindex, modes, spec.steer, why)
+}
+
+/// Keeps from the node's stack what [`Attachment::steer`] names, which an AF_PACKET socket gets all the same.
+pub(in crate::port) fn claim(device: &str, ifindex: u32) -> Result<Attachment, PortError> {
+    load(device, ifindex, &[Hook::Tcx], true, None)
+}
+
+fn load(
+    device: &str,
+    ifindex: u32,
+    hooks: &[Hook],
+    steer: bool,
+    mut why: Option<String>,
+) -> Result<Attachment, PortError> {
     let refused = |step: &'static str, source: io::Error| {
-        let remedy = remedy(&source, &spec.device, ifindex);
-        PortError::Refused { step, device: spec.device.clone(), source, remedy }
+        let remedy = remedy(&source, device, ifindex);
+        PortError::Refused { step, device: device.to_owned(), source, remedy }
     };
     libbpf_rs::set_print(None);
     let mut storage = MaybeUninit::uninit();
@@ -57,19 +90,13 @@ pub(super) fn attach(spec: &Spec, ifindex: u32) -> Result<Attachment, PortError>
         .open(&mut storage)
         .map_err(|error| refused("opening the XDP program", to_io(&error)))?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.steer = spec.steer.into();
+        rodata.steer = steer.into();
     }
     let loaded = open.load().map_err(|error| refused("loading the XDP program", to_io(&error)))?;
-    let modes: &[bool] = match spec.mode {
-        Mode::Auto => &[true, false],
-        Mode::Native => &[true],
-        Mode::Generic => &[false],
-    };
-    let mut why = (spec.mode == Mode::Generic).then(|| "generic mode was asked for".to_owned());
-    let program = loaded.progs.weft.as_fd().as_raw_fd();
     let mut last = None;
-    for &native in modes {
-        match link(program, ifindex, native) {
+    for &hook in hooks {
+        let program = if hook == Hook::Tcx { &loaded.progs.weft_claim } else { &loaded.progs.weft };
+        match link(program.as_fd().as_raw_fd(), ifindex, hook) {
             Ok(fd) => {
                 let handle = |map: &dyn MapCore| {
                     MapHandle::from_map_id(map.info().map_err(|e| to_io(&e))?.info.id).map_err(|e| to_io(&e))
@@ -82,7 +109,7 @@ pub(super) fn attach(spec: &Spec, ifindex: u32) -> Result<Attachment, PortError>
                     v4: handle(&loaded.maps.prefixes_v4)?,
                     v6: handle(&loaded.maps.prefixes_v6)?,
                     steered: BTreeMap::new(),
-                    native,
+                    native: hook == Hook::Native,
                     why,
                 });
             }
@@ -110,17 +137,23 @@ fn to_io(error: &libbpf_rs::Error) -> io::Error {
 }
 
 /// Attaches by bpf_link (bpf(2), BPF_LINK_CREATE).
-fn link(program: RawFd, ifindex: u32, native: bool) -> io::Result<OwnedFd> {
+fn link(program: RawFd, ifindex: u32, hook: Hook) -> io::Result<OwnedFd> {
     const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
     const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
     // SAFETY: plain data; all zeroes is one of its values.
     let mut options: libbpf_sys::bpf_link_create_opts = unsafe { std::mem::zeroed() };
     options.sz = size_of::<libbpf_sys::bpf_link_create_opts>() as _;
-    options.flags = if native { XDP_FLAGS_DRV_MODE } else { XDP_FLAGS_SKB_MODE };
-    // SAFETY: the options live for the call.
-    let fd = unsafe {
-        libbpf_sys::bpf_link_create(program, ifindex as i32, libbpf_sys::BPF_XDP, &raw const options)
+    let kind = match hook {
+        Hook::Native | Hook::Generic => libbpf_sys::BPF_XDP,
+        Hook::Tcx => libbpf_sys::BPF_TCX_INGRESS,
     };
+    options.flags = match hook {
+        Hook::Native => XDP_FLAGS_DRV_MODE,
+        Hook::Generic => XDP_FLAGS_SKB_MODE,
+        Hook::Tcx => 0,
+    };
+    // SAFETY: the options live for the call.
+    let fd = unsafe { libbpf_sys::bpf_link_create(program, ifindex as i32, kind, &raw const options) };
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(-fd));
     }

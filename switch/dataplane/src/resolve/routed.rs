@@ -42,6 +42,11 @@ pub(super) fn resolve(
     if !is_own(key, arrival, snapshot) {
         return dropped(program, DropReason::Spoofed);
     }
+    // The underlay's neighbours are the node's.
+    let is_native = arrival.ingress.role == Role::Fabric && arrival.peer.is_none();
+    if is_native && (now.ethertype == ethertype::ARP || nd_type(now).is_some()) {
+        return dropped(program, DropReason::NotOurs);
+    }
     if now.ethertype == ethertype::ARP {
         return match now.dst_port() {
             ARP_REQUEST => program.ending(Verdict::Punt(PuntReason::Arp)).into(),
@@ -69,8 +74,11 @@ pub(super) fn resolve(
         if arrival.peer.is_some() && tunnels.is_wrapped(now) {
             return dropped(program, DropReason::TunnelNested);
         }
-        if arrival.peer.is_none() && is_too_big_error(now) {
-            return program.ending(Verdict::Punt(PuntReason::PathMtu)).into();
+        if arrival.peer.is_none() {
+            return match is_too_big_error(now) {
+                true => program.ending(Verdict::Punt(PuntReason::PathMtu)).into(),
+                false => dropped(program, DropReason::NotOurs),
+            };
         }
     }
     match forward(now, arrival, snapshot) {
@@ -135,6 +143,7 @@ fn forward(key: &FlowKey, arrival: &Arrival<'_>, snapshot: &Snapshot) -> Result<
             to_peer(peer, network, snapshot).ok_or(Verdict::Drop(DropReason::NeighbourUnresolved))
         }
         Some(Route::Unreachable) => Err(unreachable),
+        Some(Route::Node) if from_fabric && arrival.peer.is_none() => Err(Verdict::Drop(DropReason::NotOurs)),
         Some(Route::Node) => to_host(),
         None if from_fabric => Err(Verdict::Drop(DropReason::NoRoute)),
         None => to_host(),
