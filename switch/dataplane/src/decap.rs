@@ -10,6 +10,7 @@ use crate::{
     program::Verdict,
     reason::DropReason,
     snapshot::Snapshot,
+    stats::PeerStats,
     tunnel::{Tunnels, Wrapped, ecn},
 };
 
@@ -37,26 +38,22 @@ pub(crate) fn decap(
             }
             None => continue,
         };
-        let origin = match last {
-            Some((src, vni, origin)) if (src, vni) == (wrapped.src, wrapped.vni) => Ok(origin),
-            _ => origin(tunnels, &wrapped),
+        let sender = match last {
+            Some(sender) if is_from(&sender, &wrapped) => sender,
+            _ => match sender(tunnels, snapshot, &wrapped) {
+                Ok(sender) => *last.insert(sender),
+                Err(reason) => {
+                    batch.decide(i, Verdict::Drop(reason));
+                    continue;
+                }
+            },
         };
-        let origin = match origin {
-            Ok(origin) => origin,
-            Err(reason) => {
-                batch.decide(i, Verdict::Drop(reason));
-                continue;
-            }
-        };
-        last = Some((wrapped.src, wrapped.vni, origin));
-        if let Some(peer) = origin.tunnel().and_then(|(peer, _)| snapshot.peer(peer)) {
-            peer.stats.received(thread, frame.len() - wrapped.len);
-        }
+        sender.stats.received(thread, frame.len() - wrapped.len);
         if !frame.is_complete() {
             unwrap_offload(frame, wrapped.len);
         }
         pool.pull_front(frame, wrapped.len);
-        batch.origins[i] = origin;
+        batch.origins[i] = sender.origin;
         if wrapped.ecn != 0 && !ecn::carry_over(pool.bytes_mut(frame), wrapped.ecn) {
             batch.decide(i, Verdict::Drop(DropReason::TunnelCongested));
         }
@@ -73,9 +70,29 @@ fn unwrap_offload(frame: &mut Frame, len: usize) {
     }
 }
 
+/// Who sent a tunnel packet, and for which network.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    src: [u8; 16],
+    vni: u32,
+    origin: Origin,
+    stats: &'a PeerStats,
+}
+
+#[inline]
+fn is_from(sender: &Sender<'_>, wrapped: &Wrapped) -> bool {
+    u128::from_ne_bytes(sender.src) == u128::from_ne_bytes(wrapped.src) && sender.vni == wrapped.vni
+}
+
 #[inline(never)]
-fn origin(tunnels: &Tunnels, wrapped: &Wrapped) -> Result<Origin, DropReason> {
-    let peer = tunnels.peers.get(&wrapped.src).ok_or(DropReason::TunnelStranger)?;
-    let network = tunnels.networks.get(&wrapped.vni).ok_or(DropReason::TunnelNetwork)?;
-    Ok(Origin::by_tunnel(*peer, *network))
+fn sender<'a>(
+    tunnels: &Tunnels,
+    snapshot: &'a Snapshot,
+    wrapped: &Wrapped,
+) -> Result<Sender<'a>, DropReason> {
+    let peer = *tunnels.peers.get(&wrapped.src).ok_or(DropReason::TunnelStranger)?;
+    let network = *tunnels.networks.get(&wrapped.vni).ok_or(DropReason::TunnelNetwork)?;
+    let view = snapshot.peer(peer).ok_or(DropReason::TunnelStranger)?;
+    let origin = Origin::by_tunnel(peer, network);
+    Ok(Sender { src: wrapped.src, vni: wrapped.vni, origin, stats: &view.stats })
 }
