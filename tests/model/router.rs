@@ -160,6 +160,7 @@ fn oracle(packet: &Packet, pods: usize) -> Expected {
         Who::PodOfPeer | Who::Peer if packet.from == From::Uplink => Dropped(DropReason::NoRoute),
         Who::PodOfPeer | Who::Peer => to("uplink", Mac([2, 0x99, 0, 0, 0, u8::from(!packet.is_v4)])),
         Who::World if packet.from == From::Uplink => Dropped(DropReason::NoRoute),
+        Who::Node if packet.from == From::Uplink => Dropped(DropReason::NotOurs),
         Who::Node | Who::World if packet.from == From::Host => {
             IcmpBack(if is_multicast_source { "nothing" } else { "unreachable" })
         }

@@ -238,13 +238,13 @@ impl PortQueue for GenQueue {
         for _ in 0..count {
             let Some(mut frame) = pool.alloc(ChunkClass::Small) else { break };
             pool.set_len(&mut frame, self.size);
-            let Some((front, packet)) = pool.bytes_mut(&mut frame).split_at_mut_checked(self.front.len())
-            else {
-                pool.free(frame); // can't be: its length was just set
-                break;
-            };
-            front.copy_from_slice(&self.front);
-            self.write(packet);
+            let packet = pool.bytes_mut(&mut frame);
+            if self.front.is_empty() {
+                self.write(packet);
+            } else if let Some((front, packet)) = packet.split_at_mut_checked(self.front.len()) {
+                front.copy_from_slice(&self.front);
+                self.write(packet);
+            }
             self.left = self.left.map(|left| left - 1);
             if let Err(frame) = burst.push(frame) {
                 pool.free(frame); // can't be: there was room
