@@ -17,10 +17,10 @@ pub enum ChunkClass {
 }
 
 impl ChunkClass {
-    /// Bytes that every fresh frame of this class can hold behind its headroom.
+    /// Bytes a fresh frame of this class can hold behind its headroom.
     pub const fn capacity(self) -> usize {
         match self {
-            Self::Small => SMALL_CHUNK - HEADROOM - (COLOURS - 1) * CACHE_LINE,
+            Self::Small => SMALL_CHUNK - HEADROOM,
             Self::Large => LARGE_CHUNK - HEADROOM,
         }
     }
@@ -34,21 +34,6 @@ impl ChunkClass {
         } else {
             None
         }
-    }
-}
-
-const CACHE_LINE: usize = 64;
-/// Chunks are a page apart, so packets at the same place of each would all compete for the same few lines of the
-/// first-level cache, whose sets are chosen by the address within a page: fresh frames begin at one of so many lines in
-/// turn (cache colouring; Bonwick 1994 §4.3). Measured: a fifth of the cycles of the whole path.
-const COLOURS: usize = 16;
-
-/// Where a fresh frame's packet begins in its chunk.
-#[inline]
-const fn fresh_offset(class: ChunkClass, chunk: u32) -> usize {
-    match class {
-        ChunkClass::Small => HEADROOM + chunk as usize % COLOURS * CACHE_LINE,
-        ChunkClass::Large => HEADROOM,
     }
 }
 
@@ -175,7 +160,7 @@ impl FramePool {
         if free.is_empty() {
             self.memory.withdraw(class, free);
         }
-        free.pop().map(|chunk| Frame::from_raw(chunk, fresh_offset(class, chunk) as u16, 0))
+        free.pop().map(|chunk| Frame::from_raw(chunk, HEADROOM as u16, 0))
     }
 
     /// A frame that holds a copy of `bytes`, or nothing when the memory is used up or no chunk is that large.
@@ -288,7 +273,7 @@ mod tests {
     fn bytes_stay_inside_their_chunk() {
         let mut pool = FramePool::new(Memory::heap(4, 1).unwrap());
         let mut frame = pool.alloc_copy(b"hello").unwrap();
-        assert!(pool.push_front(&mut frame, 4) && !pool.push_front(&mut frame, SMALL_CHUNK));
+        assert!(pool.push_front(&mut frame, 4) && !pool.push_front(&mut frame, HEADROOM));
         assert_eq!(&pool.bytes(&frame)[4..], b"hello");
         assert!(pool.pull_front(&mut frame, 4) && !pool.pull_front(&mut frame, 6));
         let copy = pool.duplicate(&frame).unwrap();
