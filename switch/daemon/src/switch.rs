@@ -154,14 +154,12 @@ impl Switch {
         let mut stale = self.stale_ports(&desired);
         let mut absent = self.probe(&desired, retry)?;
         // Whatever can fail fails while all is as it was: ports that take no other's device are opened first.
-        let mut fresh = self.open_missing(&desired, &mut absent, &stale)?;
+        let mut fresh = Fresh::new();
+        self.open_missing(&desired, &mut absent, &stale, &mut fresh)?;
         let replaced = self.set_aside(&desired, &stale);
         stale.retain(|name| self.ports.contains_key(name));
-        let outcome = self.open_missing(&desired, &mut absent, &[]).and_then(|more| {
-            fresh.extend(more);
-            self.replace_taps(&desired)
-        });
-        if let Err(error) = outcome {
+        let outcome = self.open_missing(&desired, &mut absent, &[], &mut fresh);
+        if let Err(error) = outcome.and_then(|()| self.replace_taps(&desired)) {
             drop(fresh);
             self.put_back(replaced);
             return Err(error);
@@ -278,19 +276,20 @@ impl Switch {
         Ok(absent)
     }
 
-    /// Opens every port that is wanted and not there, but for those that wait until `stale` ones have let go: all or none.
+    /// Opens every port that is wanted and not there, but for those that wait until `stale` ones have let go.
     fn open_missing(
         &self,
         desired: &Desired,
         absent: &mut BTreeMap<String, String>,
         stale: &[String],
-    ) -> Result<Fresh, Error> {
+        fresh: &mut Fresh,
+    ) -> Result<(), Error> {
         let held: Vec<_> =
             stale.iter().filter_map(|name| ports::place(&self.ports.get(name)?.spec)).collect();
-        let mut fresh = Fresh::new();
         for (index, port) in desired.ports.iter().enumerate() {
+            let is_there = self.ports.contains_key(&port.name) || fresh.contains_key(&index);
             let waits = ports::place(&port.spec).is_some_and(|place| held.contains(&place));
-            if self.ports.contains_key(&port.name) || absent.contains_key(&port.name) || waits {
+            if is_there || waits || absent.contains_key(&port.name) {
                 continue;
             }
             match ports::open(desired, index, &self.runtime.memory) {
@@ -301,7 +300,7 @@ impl Switch {
                 Err(error) => return Err(not_opened(&port.name, &error)),
             }
         }
-        Ok(fresh)
+        Ok(())
     }
 
     /// Gives an opened port a number and its queues to threads. It is not in a snapshot yet.
