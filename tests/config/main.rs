@@ -73,129 +73,110 @@ fn full_toml_names_every_key() {
     }
 }
 
+/// What is wrong, and what is said of it.
+const MISTAKES: &[(&str, &str)] = &[
+    ("[[network]]\nname = \"a\"\n[[network]]\nname = \"a\"", "network \"a\": there are two of this name"),
+    ("[[network]]\nname = \"a\"\ngateways = [\"10.0.0.1\"]", "is in none of the network's prefixes"),
+    (
+        "[[network]]\nname = \"a\"\nmode = \"bridged\"\ngateways = [\"10.0.0.1\"]",
+        "a bridged network has no gateway",
+    ),
+    ("[[port]]\nname = \"a\"\nkind = \"tap\"", "port \"a\".device: a port of kind tap needs a device"),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\ndevice = \"x\"", "has no device"),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\nflows = 3", "only ports of kind gen have it"),
+    ("[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"a/b\"", "can't be a device's name"),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"access\"", "an access port needs its network"),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"host\"\n[[port]]\nname = \"b\"\nkind = \"null\"\nrole = \"host\"",
+        "there is a host port already",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"",
+        "a device is one port's",
+    ),
+    (
+        "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"",
+        "network \"a\".vni: a routed network needs one in tunnels",
+    ),
+    (
+        "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"\nvni = 1\n[[network]]\nname = \"b\"\nvni = 1",
+        "network \"a\" has VNI 1 already",
+    ),
+    ("[fabric]\nmode = \"native\"\nudp_port = 1", "a native fabric has no tunnels"),
+    ("[fabric]\nmode = \"geneve\"\ndscp = 64", "fabric.dscp: 64; use 0 to 63"),
+    (
+        "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"vxlan\"\n[[fabric.peer]]\n\
+             name = \"b\"\naddress = \"192.0.2.2\"",
+        "192.0.2.2 is IPv4, and this node has no IPv4 address",
+    ),
+    ("[[flow]]\nname = \"f\"\nactions = []", "flow \"f\".actions: there are none"),
+    ("[[flow]]\nname = \"f\"\nactions = [\"drop\", \"pop_vlan\"]", "does not say what becomes of the packet"),
+    (
+        "[[flow]]\nname = \"f\"\nmatch = { src = \"10.0.0.0/8\", dst = \"fd00::/8\" }\nactions = [\"drop\"]",
+        "different families",
+    ),
+    (
+        "[[flow]]\nname = \"f\"\nactions = [\"police:1pps,burst=1000000\", \"drop\"]",
+        "flow \"f\".actions: a burst of 1000000 is more than an hour's worth of 1 a second",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nqueues = 65",
+        "port \"a\".queues: 65 queues; use 1 to 64",
+    ),
+    ("[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nqueues = [0]", "takes a number, not a list"),
+    ("[[port]]\nname = \"a\"\nkind = \"pcap\"\nqueues = 2", "port \"a\".queues: a port of kind pcap has one"),
+    ("[[port]]\nname = \"a\"\nkind = \"xsk\"\ndevice = \"x\"\nqueues = [1, 0, 1]", "queue 1 is there twice"),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"xsk\"\ndevice = \"x\"\nqueues = []",
+        "port \"a\".queues: there are none",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"gen\"\nsize = 20",
+        "port \"a\".size: a generated frame of 20 bytes: use 42 to",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"null\"\nnetns = \"x\"",
+        "port \"a\".netns: a port of kind null has no device",
+    ),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\nrepeat = true", "port \"a\".repeat: only ports of kind pcap"),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nxdp_mode = \"native\"",
+        "port \"a\".xdp_mode: only ports of kind xsk",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nzerocopy = \"off\"",
+        "port \"a\".zerocopy: only ports of kind xsk",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"x\"\nno_default_route = true",
+        "port \"a\".no_default_route: only a pod's tap",
+    ),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\nnetworks = [\"n\"]", "port \"a\".networks: only a trunk port"),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"\n\
+             netns = \"/proc/self/ns/net\"",
+        "a device is one port's",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"v\"\nnetns = \"no-such\"\n[[port]]\nname = \"b\"\nkind = \"tap\"\n\
+             device = \"v\"\nnetns = \"/run/netns/no-such\"",
+        "a device is one port's",
+    ),
+    (
+        "[[network]]\nname = \"a\"\nprefixes = [\"224.0.0.0/4\"]\ngateways = [\"224.0.0.1\"]",
+        "network \"a\".gateways: 224.0.0.1 is no address that a station has",
+    ),
+    (
+        "[[network]]\nname = \"a\"\nprefixes = [\"10.0.0.0/8\"]\n[[network]]\nname = \"b\"\nprefixes = [\"10.1.0.0/16\"]",
+        "network \"b\".prefixes: 10.1.0.0/16 overlaps 10.0.0.0/8",
+    ),
+];
+
 #[test]
 fn checks_name_key_problem_and_remedy() {
-    let error = |text: &str| {
-        let config: Config = config::parse(text).expect("it parses");
-        Desired::try_from(&config).expect_err("it is invalid").to_string()
-    };
-    let node = "[node]\nname = \"x\"\n";
-    for (text, says) in [
-        ("[[network]]\nname = \"a\"\n[[network]]\nname = \"a\"", "network \"a\": there are two of this name"),
-        ("[[network]]\nname = \"a\"\ngateways = [\"10.0.0.1\"]", "is in none of the network's prefixes"),
-        (
-            "[[network]]\nname = \"a\"\nmode = \"bridged\"\ngateways = [\"10.0.0.1\"]",
-            "a bridged network has no gateway",
-        ),
-        ("[[port]]\nname = \"a\"\nkind = \"tap\"", "port \"a\".device: a port of kind tap needs a device"),
-        ("[[port]]\nname = \"a\"\nkind = \"null\"\ndevice = \"x\"", "has no device"),
-        ("[[port]]\nname = \"a\"\nkind = \"null\"\nflows = 3", "only ports of kind gen have it"),
-        ("[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"a/b\"", "can't be a device's name"),
-        ("[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"access\"", "an access port needs its network"),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"host\"\n[[port]]\nname = \"b\"\nkind = \"null\"\nrole = \"host\"",
-            "there is a host port already",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"",
-            "a device is one port's",
-        ),
-        (
-            "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"",
-            "network \"a\".vni: a routed network needs one in tunnels",
-        ),
-        (
-            "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"\nvni = 1\n[[network]]\nname = \"b\"\nvni = 1",
-            "network \"a\" has VNI 1 already",
-        ),
-        ("[fabric]\nmode = \"native\"\nudp_port = 1", "a native fabric has no tunnels"),
-        ("[fabric]\nmode = \"geneve\"\ndscp = 64", "fabric.dscp: 64; use 0 to 63"),
-        (
-            "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"vxlan\"\n[[fabric.peer]]\n\
-             name = \"b\"\naddress = \"192.0.2.2\"",
-            "192.0.2.2 is IPv4, and this node has no IPv4 address",
-        ),
-        ("[[flow]]\nname = \"f\"\nactions = []", "flow \"f\".actions: there are none"),
-        (
-            "[[flow]]\nname = \"f\"\nactions = [\"drop\", \"pop_vlan\"]",
-            "does not say what becomes of the packet",
-        ),
-        (
-            "[[flow]]\nname = \"f\"\nmatch = { src = \"10.0.0.0/8\", dst = \"fd00::/8\" }\nactions = [\"drop\"]",
-            "different families",
-        ),
-        (
-            "[[flow]]\nname = \"f\"\nactions = [\"police:1pps,burst=1000000\", \"drop\"]",
-            "flow \"f\".actions: a burst of 1000000 is more than an hour's worth of 1 a second",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nqueues = 65",
-            "port \"a\".queues: 65 queues; use 1 to 64",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nqueues = [0]",
-            "takes a number, not a list",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"pcap\"\nqueues = 2",
-            "port \"a\".queues: a port of kind pcap has one",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"xsk\"\ndevice = \"x\"\nqueues = [1, 0, 1]",
-            "queue 1 is there twice",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"xsk\"\ndevice = \"x\"\nqueues = []",
-            "port \"a\".queues: there are none",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"gen\"\nsize = 20",
-            "port \"a\".size: a generated frame of 20 bytes: use 42 to",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"null\"\nnetns = \"x\"",
-            "port \"a\".netns: a port of kind null has no device",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"null\"\nrepeat = true",
-            "port \"a\".repeat: only ports of kind pcap",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nxdp_mode = \"native\"",
-            "port \"a\".xdp_mode: only ports of kind xsk",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nzerocopy = \"off\"",
-            "port \"a\".zerocopy: only ports of kind xsk",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"x\"\nno_default_route = true",
-            "port \"a\".no_default_route: only a pod's tap",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"null\"\nnetworks = [\"n\"]",
-            "port \"a\".networks: only a trunk port",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"\n\
-             netns = \"/proc/self/ns/net\"",
-            "a device is one port's",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"v\"\nnetns = \"no-such\"\n[[port]]\nname = \"b\"\nkind = \"tap\"\n\
-             device = \"v\"\nnetns = \"/run/netns/no-such\"",
-            "a device is one port's",
-        ),
-        (
-            "[[network]]\nname = \"a\"\nprefixes = [\"224.0.0.0/4\"]\ngateways = [\"224.0.0.1\"]",
-            "network \"a\".gateways: 224.0.0.1 is no address that a station has",
-        ),
-        (
-            "[[network]]\nname = \"a\"\nprefixes = [\"10.0.0.0/8\"]\n[[network]]\nname = \"b\"\nprefixes = [\"10.1.0.0/16\"]",
-            "network \"b\".prefixes: 10.1.0.0/16 overlaps 10.0.0.0/8",
-        ),
-    ] {
-        let error = error(&format!("{node}{text}"));
+    for (text, says) in MISTAKES {
+        let config: Config = config::parse(&format!("[node]\nname = \"x\"\n{text}")).expect("it parses");
+        let error = Desired::try_from(&config).expect_err("it is invalid").to_string();
         assert!(error.contains(says) && error.contains("; "), "{text}: {error}");
     }
 }

@@ -49,12 +49,20 @@ pub fn netns(text: &str) -> Netns {
     }
 }
 
-/// Where a port's device is: its name, and its namespace, however that is named.
-pub fn place(spec: &PortSpec) -> Option<(String, Result<(u64, u64), PathBuf>)> {
+/// Where a port's device is: two ports of one place are after the same device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The device's name.
+    pub device: String,
+    /// What its namespace is, however it is named; one that is not there yet is its path.
+    netns: Result<(u64, u64), PathBuf>,
+}
+
+/// Where a port's device is, if it has one.
+pub fn place(spec: &PortSpec) -> Option<Place> {
     let path = spec.netns.as_deref().map_or("/proc/self/ns/net".into(), |text| netns(text).path());
-    // A namespace that is not there has no identity yet; then its path is all there is.
     let identity = fs::metadata(&path).map(|meta| (meta.dev(), meta.ino())).map_err(|_| path);
-    Some((spec.device.clone()?, identity))
+    Some(Place { device: spec.device.clone()?, netns: identity })
 }
 
 /// Whether a port could be opened, as far as can be told without changing anything.

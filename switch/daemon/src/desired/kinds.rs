@@ -128,7 +128,7 @@ pub(super) fn devices_differ(ports: &[Port]) -> Result<(), Invalid> {
     let mut seen = BTreeMap::new();
     for port in ports {
         let Some(place) = place(&port.spec) else { continue };
-        let device = place.0.clone();
+        let device = place.device.clone();
         if let Some(other) = seen.insert(place, &port.name) {
             let problem = format!("port \"{other}\" has device {device} already");
             return Err(Invalid::new(

@@ -5,7 +5,7 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -141,27 +141,44 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// Clients by number: when each was last heard of or answered, and how to be rid of it.
+/// Clients, as long as they are connected.
 #[derive(Debug, Default)]
-struct Clients(Mutex<(u64, HashMap<u64, (Instant, AbortHandle)>)>);
+struct Clients(Mutex<Places>);
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: HashMap<u64, Client>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    /// When it was last heard of or answered.
+    heard: Instant,
+    task: AbortHandle,
+}
 
 impl Clients {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn admit(self: &Arc<Self>, stream: UnixStream, who: String, requests: Sender<Event>) {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if places.1.len() >= CLIENTS_MAX {
-            let longest = places.1.iter().min_by_key(|(_, (heard, _))| *heard).map(|(id, _)| *id);
-            if let Some((_, task)) = longest.and_then(|id| places.1.remove(&id)) {
-                task.abort(); // closes its connection
+        let mut places = self.places();
+        if places.taken.len() >= CLIENTS_MAX {
+            let longest = places.taken.iter().min_by_key(|(_, client)| client.heard).map(|(id, _)| *id);
+            if let Some(client) = longest.and_then(|id| places.taken.remove(&id)) {
+                client.task.abort(); // closes its connection
             }
         }
-        places.0 += 1;
-        let place = Place { clients: self.clone(), id: places.0 };
+        let id = places.next;
+        places.next += 1;
+        let place = Place { clients: self.clone(), id };
         let task = tokio::spawn(async move {
             // A client that broke off or hung has lost its connection; nobody else cares.
             let _ = attend(stream, &who, &place, requests).await;
         });
-        let id = places.0;
-        places.1.insert(id, (Instant::now(), task.abort_handle()));
+        places.taken.insert(id, Client { heard: Instant::now(), task: task.abort_handle() });
     }
 }
 
@@ -174,16 +191,15 @@ struct Place {
 impl Place {
     /// The client has said something, or was answered.
     fn heard(&self) {
-        let mut places = self.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((heard, _)) = places.1.get_mut(&self.id) {
-            *heard = Instant::now();
+        if let Some(client) = self.clients.places().taken.get_mut(&self.id) {
+            client.heard = Instant::now();
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.clients.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.id);
+        self.clients.places().taken.remove(&self.id);
     }
 }
 
