@@ -138,6 +138,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "[[port]]\nname = \"a\"\nkind = \"null\"\nnetns = \"x\"",
         "port \"a\".netns: a port of kind null has no device",
     ),
+    ("[[port]]\nname = \"a\"\nkind = \"gen\"\nmtu = 1400", "port \"a\".mtu: frames are as long as"),
     ("[[port]]\nname = \"a\"\nkind = \"null\"\nrepeat = true", "port \"a\".repeat: only ports of kind pcap"),
     (
         "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nxdp_mode = \"native\"",

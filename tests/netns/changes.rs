@@ -253,6 +253,16 @@ fn a_pods_tap_loses_the_address_of_an_endpoint_that_is_gone() {
     assert!(!addresses().contains("77/"), "{}", addresses());
     must_ping(&pod.ns, node.pods[1].v4(), 56);
     must_ping(&pod.ns, node.pods[1].v6(), 56);
+    // A namespace that is gone already keeps nobody from removing what was in it.
+    let late = node.plug(Kind::Tap, 21);
+    let port = ["port", "add", &late.name, "--kind", "tap", "--device", "eth0", "--netns", late.ns.name()];
+    node.weftd.must(&port);
+    let add =
+        ["endpoint", "add", "late", "--network", "pods", "--port", &late.name, "--mac", "02:00:00:00:02:03"];
+    node.weftd.must(&[&add[..], &["--address", "10.244.0.78"]].concat());
+    late.ns.delete();
+    node.weftd.must(&["endpoint", "del", "late"]);
+    node.weftd.must(&["port", "del", &late.name]);
     // The last one takes the way out with it.
     node.weftd.must(&["endpoint", "del", &pod.name]);
     assert!(!addresses().contains("10.244.0."), "{}", addresses());

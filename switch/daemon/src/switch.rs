@@ -37,7 +37,7 @@ use crate::{
     config,
     desired::{Desired, Invalid, Role, RuleStep},
     event::Event,
-    netlink::{self, nexthop},
+    netlink::{self, NetlinkError, nexthop},
     ports,
     runtime::Runtime,
 };
@@ -377,7 +377,14 @@ impl Switch {
             if !is_open_tap || old == new {
                 continue;
             }
-            let outcome = netlink::tap::configure(&new, Some(&old));
+            let outcome = match netlink::tap::configure(&new, Some(&old)) {
+                // A pod that ends takes its device with it before anybody says so: it is removed at the next tick.
+                Err(error @ (NetlinkError::NoDevice(_) | NetlinkError::Io { .. })) => {
+                    tracing::warn!(port = port.name, %error, "the tap is not brought up to date");
+                    continue;
+                }
+                outcome => outcome,
+            };
             done.push((old, new));
             if let Err(error) = outcome {
                 for (old, new) in &done {

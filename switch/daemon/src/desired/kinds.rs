@@ -43,6 +43,9 @@ pub(super) fn check(spec: &PortSpec) -> Result<(), Invalid> {
         let problem = format!("a port of kind {} takes no super-frames", spec.kind);
         return Err(Invalid::new(key("no_gro"), problem, "leave it out"));
     }
+    if spec.mtu.is_some() && spec.kind == PortKind::Gen {
+        return Err(Invalid::new(key("mtu"), "frames are as long as `size` says", "leave it out"));
+    }
     if let Some(mtu) = spec.mtu.filter(|mtu| !(68..=65_535).contains(mtu)) {
         // RFC 791: 68 bytes is the least an internet module must forward; RFC 8200 asks 1280 for IPv6.
         return Err(Invalid::new(
