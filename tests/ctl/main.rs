@@ -297,17 +297,17 @@ fn a_flood_of_addresses_does_not_keep_requests_waiting() {
     let file = file.display().to_string();
     let port = ["port", "add", "storm", "--kind", "pcap", "--role", "access", "--network", "lan", "--repeat"];
     weftd.must(&[&port[..], &["--rx-file", &file]].concat());
-    weftd.wait_for("addresses", |weftd| {
-        weftd.json(&["pmd", "list"])["threads"][0]["flows"].as_u64() > Some(1000)
-    });
-    let mut slowest = Duration::ZERO;
+    // By then tens of thousands are known, and each time that they are published takes long.
+    std::thread::sleep(Duration::from_secs(6));
+    let (mut slowest, all) = (Duration::ZERO, Instant::now());
     for _ in 0..40 {
         let began = Instant::now();
         weftd.must(&["status"]);
         slowest = slowest.max(began.elapsed());
     }
-    println!("slowest answer under a flood of addresses: {slowest:?}");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    let all = all.elapsed();
+    println!("40 answers under a flood of addresses: {all:?}, the slowest {slowest:?}");
+    assert!(all < Duration::from_secs(4) && slowest < Duration::from_secs(2), "{all:?}, {slowest:?}");
 }
 
 #[test]
