@@ -256,9 +256,11 @@ fn a_file_that_is_saved_again_stays_what_it_was() {
     assert_eq!(config::load(&file).unwrap_or_else(|error| panic!("{error}")), Config::default());
     assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o640);
     // What can't be written leaves nothing behind.
-    assert!(config::save(&Config::default(), dir.path()).is_err());
+    let folder = dir.path().join("folder");
+    fs::create_dir(&folder).expect("a folder");
+    assert!(config::save(&Config::default(), &folder).is_err());
     let left: Vec<_> = fs::read_dir(dir.path()).expect("a directory").filter_map(Result::ok).collect();
-    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(left.len(), 3, "{left:?}");
 }
 
 #[test]

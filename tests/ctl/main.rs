@@ -211,7 +211,10 @@ fn what_is_still_used_says_by_whom() {
     if !require_root() {
         return;
     }
-    let (_node, weftd) = weftd();
+    let fabric = "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\n\
+                  name = \"b\"\naddress = \"198.51.100.2\"\n";
+    let node = NetNs::new("ctl");
+    let weftd = Weftd::start(&node, &format!("{CONFIG}{fabric}"));
     let refused = |args: &[&str], says: &str| {
         let reply = weftd.ctl(&[&["--json"], args].concat());
         let text = String::from_utf8_lossy(&reply.stdout).into_owned();
@@ -222,6 +225,9 @@ fn what_is_still_used_says_by_whom() {
     weftd.must(&["flow", "add", "g", "--match", "port=x", "--action", "drop"]);
     refused(&["port", "del", "x"], "named by flow rules: f, g");
     refused(&["network", "del", "pods"], "flow rule f");
+    refused(&["port", "del", "u"], "port u still leads to peers: b");
+    weftd.must(&["fabric", "peer", "del", "b"]);
+    weftd.must(&["port", "del", "u"]);
     weftd.must(&["port", "del", "x", "--force"]);
 }
 

@@ -15,7 +15,7 @@ pub struct NetworkAdd {
     pub network: NetworkSpec,
 }
 
-/// Remove a network; its endpoints and ports must be gone.
+/// Remove a network; its endpoints, its ports, and rules that name it, must be gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]

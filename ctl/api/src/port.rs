@@ -18,7 +18,7 @@ pub struct PortAdd {
     pub port: PortSpec,
 }
 
-/// Remove a port; its endpoints must be gone.
+/// Remove a port; its endpoints, and rules that name it, must be gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]

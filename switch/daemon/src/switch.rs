@@ -288,8 +288,8 @@ impl Switch {
             stale.iter().filter_map(|name| ports::place(&self.ports.get(name)?.spec)).collect();
         for (index, port) in desired.ports.iter().enumerate() {
             let is_there = self.ports.contains_key(&port.name) || fresh.contains_key(&index);
-            let waits = ports::place(&port.spec).is_some_and(|place| held.contains(&place));
-            if is_there || waits || absent.contains_key(&port.name) {
+            let waits = || ports::place(&port.spec).is_some_and(|place| held.contains(&place));
+            if is_there || absent.contains_key(&port.name) || !held.is_empty() && waits() {
                 continue;
             }
             match ports::open(desired, index, &self.runtime.memory) {
