@@ -226,6 +226,23 @@ fn what_is_numbered_in_16_bits_has_a_limit() {
         (0..65_536).map(|i| spec::FlowSpec { name: format!("f{i}"), ..few.flow[0].clone() }).collect();
     assert_eq!(error(&many), "flow: there are 65536; use 65535 at most");
     let mut many = few.clone();
+    let peer = spec::PeerSpec {
+        name: "p".into(),
+        address: [198, 51, 100, 1].into(),
+        addresses: Vec::new(),
+        prefixes: Vec::new(),
+        mac: None,
+    };
+    let peer = vec![peer; 65_536];
+    many.fabric = Some(spec::FabricSpec {
+        mode: spec::FabricMode::Vxlan,
+        udp_port: None,
+        dscp: None,
+        flood_rate: 1,
+        peer,
+    });
+    assert_eq!(error(&many), "fabric.peer: there are 65536; use 65535 at most");
+    let mut many = few.clone();
     many.network = (0..4097)
         .map(|i| spec::NetworkSpec { name: format!("n{i}"), prefixes: Vec::new(), ..few.network[0].clone() })
         .collect();

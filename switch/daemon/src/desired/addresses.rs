@@ -103,6 +103,7 @@ pub(super) fn differ(
         check(key.clone(), peer.address)?;
         claim(peer.address, key)?;
         for address in &peer.addresses {
+            check(format!("fabric.peer \"{}\".addresses", peer.name), *address)?;
             claim(*address, format!("fabric.peer \"{}\".addresses", peer.name))?;
         }
     }

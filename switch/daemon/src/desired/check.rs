@@ -9,9 +9,10 @@ use weft_wire::Mac;
 use super::{Desired, Endpoint, Fabric, Invalid, Network, Node, Port, Role, addresses, fabric, kinds, rules};
 use crate::runtime::Settings;
 
-/// Networks and ports are numbered in 16 bits; ports also cost a table slot in each thread.
+/// Networks, peers and ports are numbered in 16 bits; ports also cost a table slot in each thread.
 const PORTS_MAX: usize = 4096;
 const NETWORKS_MAX: usize = 4096;
+const PEERS_MAX: usize = u16::MAX as usize;
 /// A flow's program names rules and rewrites in 16 bits.
 const RULES_MAX: usize = u16::MAX as usize;
 const REWRITES_MAX: usize = u16::MAX as usize;
@@ -24,6 +25,7 @@ pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
     at_most("port", config.port.len(), PORTS_MAX)?;
     at_most("network", config.network.len(), NETWORKS_MAX)?;
     at_most("flow", config.flow.len(), RULES_MAX)?;
+    at_most("fabric.peer", config.fabric.as_ref().map_or(0, |fabric| fabric.peer.len()), PEERS_MAX)?;
     let gateway_mac = gateway_mac(config)?;
     let networks: Vec<Network> =
         config.network.iter().map(|spec| network(spec, gateway_mac)).collect::<Result<_, _>>()?;
