@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 # Only what needs root runs as root: Debian packages, and work in network namespaces.
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 ROOT := $(if $(SUDO),$(SUDO) -E env "PATH=$$PATH",)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RUNNER := CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUNNER

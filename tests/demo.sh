@@ -104,6 +104,10 @@ show() {
 
   say "a rule at work: telnet (tcp/23) between pods is dropped"
   ip netns exec "${pod[tap]}" timeout 1 bash -c 'echo > /dev/tcp/10.244.0.6/23' 2>/dev/null && failed=1
+  # Nobody listens there either: only the rule's own hits tell that it was the rule.
+  local hits
+  hits=$(ctl --json flow list | tr -d ' \n' | sed -n 's/.*"packets":\([0-9]*\).*/\1/p')
+  if [ "${hits:-0}" -gt 0 ]; then echo "  $hits packets dropped by the rule"; else echo "  FAILED: the rule saw none"; failed=1; fi
   for what in "status" "port list" "endpoint list" "flow list" "flow cache --limit 8" "pmd list" "stats" "drops"; do
     say "weftctl $what"
     # shellcheck disable=SC2086

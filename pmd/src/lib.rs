@@ -17,7 +17,7 @@
 //!
 //! # What is here
 //! [`memory`] (region, chunk classes) · [`frame`] (token, pool) · [`burst`] · [`offload`] (checksum and segmentation
-//! intent, and what to do where a port lacks them) · [`port`] (the kinds) · [`netns`] ·
+//! intent, and what to do where a port lacks them) · [`port`] (the kinds) · [`netns`] · [`files`] ·
 //! [`Pages`] (large tables) · [`simd`] · [`sys`] (one syscall each).
 //!
 //! What this crate deliberately is not: it does not know what a flow, a network or an endpoint is.
@@ -29,6 +29,7 @@
 
 pub mod burst;
 mod depot;
+pub mod files;
 pub mod frame;
 pub mod memory;
 pub mod netns;

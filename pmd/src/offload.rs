@@ -147,7 +147,7 @@ pub fn passes(frame: &Frame, caps: &Caps) -> bool {
 
 fn passes_partial(frame: &Frame, caps: &Caps) -> bool {
     let Offload { csum, gso, .. } = frame.offload();
-    caps.csum && matches!(csum, Csum::Partial { .. }) && gso.is_none()
+    caps.csum && matches!(csum, Csum::Partial { .. }) && !checksum::is_sctp(csum) && gso.is_none()
 }
 
 /// Makes a frame fit a port: appends what is to be sent instead of it to `out`, all of it or nothing.
@@ -175,7 +175,10 @@ fn cut(pool: &mut FramePool, mut frame: Frame, caps: &Caps, out: &mut Vec<Frame>
     let (mtu, fits) = (caps.mtu as usize, found.wire_len <= caps.mtu as usize);
     let whole = match frame.offload().gso {
         Some(_) => fits && caps.gso && frame.offload().outer.is_none(),
-        None => fits && (caps.csum || complete_checksum(pool, &mut frame)),
+        None => {
+            let is_left = caps.csum && !checksum::is_sctp(frame.offload().csum);
+            fits && (is_left || complete_checksum(pool, &mut frame))
+        }
     };
     if whole {
         out.push(frame);

@@ -159,6 +159,16 @@ pub fn wait_readable(fds: impl Iterator<Item = RawFd>, timeout_ms: i32) -> io::R
     }
 }
 
+/// Whether a file is a namespace's (NSFS_MAGIC of linux/magic.h).
+pub(crate) fn is_on_nsfs(file: &std::fs::File) -> io::Result<bool> {
+    const NSFS: u64 = 0x6e73_6673;
+    let mut about = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: a live struct to fill.
+    check(unsafe { libc::fstatfs(file.as_raw_fd(), about.as_mut_ptr()) })?;
+    // SAFETY: all zeroes was a value already; fstatfs has filled it.
+    Ok(unsafe { about.assume_init() }.f_type as u64 == NSFS)
+}
+
 /// The time-stamp counter: cycles, cheap enough to read every turn.
 #[inline]
 pub fn cycles() -> u64 {

@@ -1,8 +1,8 @@
 //! Every file in `configs/` is a valid configuration, and comes back from being saved as it was.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use weft_ctl_api::spec::Config;
+use weft_ctl_api::spec::{self, Config};
 use weft_dataplane::snapshot::Snapshot;
 use weftd::{
     compile::{Facts, compile},
@@ -73,59 +73,221 @@ fn full_toml_names_every_key() {
     }
 }
 
+/// What is wrong, and what is said of it.
+const MISTAKES: &[(&str, &str)] = &[
+    ("[[network]]\nname = \"a\"\n[[network]]\nname = \"a\"", "network \"a\": there are two of this name"),
+    ("[[network]]\nname = \"a\"\ngateways = [\"10.0.0.1\"]", "is in none of the network's prefixes"),
+    (
+        "[[network]]\nname = \"a\"\nmode = \"bridged\"\ngateways = [\"10.0.0.1\"]",
+        "a bridged network has no gateway",
+    ),
+    ("[[port]]\nname = \"a\"\nkind = \"tap\"", "port \"a\".device: a port of kind tap needs a device"),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\ndevice = \"x\"", "has no device"),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\nflows = 3", "only ports of kind gen have it"),
+    ("[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"a/b\"", "can't be a device's name"),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"access\"", "an access port needs its network"),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"host\"\n[[port]]\nname = \"b\"\nkind = \"null\"\nrole = \"host\"",
+        "there is a host port already",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"",
+        "a device is one port's",
+    ),
+    (
+        "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"",
+        "network \"a\".vni: a routed network needs one in tunnels",
+    ),
+    (
+        "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"\nvni = 1\n[[network]]\nname = \"b\"\nvni = 1",
+        "network \"a\" has VNI 1 already",
+    ),
+    ("[fabric]\nmode = \"native\"\nudp_port = 1", "a native fabric has no tunnels"),
+    ("[fabric]\nmode = \"geneve\"\ndscp = 64", "fabric.dscp: 64; use 0 to 63"),
+    (
+        "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"vxlan\"\n[[fabric.peer]]\n\
+             name = \"b\"\naddress = \"192.0.2.2\"",
+        "192.0.2.2 is IPv4, and this node has no IPv4 address",
+    ),
+    ("[[flow]]\nname = \"f\"\nactions = []", "flow \"f\".actions: there are none"),
+    ("[[flow]]\nname = \"f\"\nactions = [\"drop\", \"pop_vlan\"]", "does not say what becomes of the packet"),
+    (
+        "[[flow]]\nname = \"f\"\nmatch = { src = \"10.0.0.0/8\", dst = \"fd00::/8\" }\nactions = [\"drop\"]",
+        "different families",
+    ),
+    (
+        "[[flow]]\nname = \"f\"\nactions = [\"police:1pps,burst=1000000\", \"drop\"]",
+        "flow \"f\".actions: a burst of 1000000 is more than an hour's worth of 1 a second",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nqueues = 65",
+        "port \"a\".queues: 65 queues; use 1 to 64",
+    ),
+    ("[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nqueues = [0]", "takes a number, not a list"),
+    ("[[port]]\nname = \"a\"\nkind = \"pcap\"\nqueues = 2", "port \"a\".queues: a port of kind pcap has one"),
+    ("[[port]]\nname = \"a\"\nkind = \"xsk\"\ndevice = \"x\"\nqueues = [1, 0, 1]", "queue 1 is there twice"),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"xsk\"\ndevice = \"x\"\nqueues = []",
+        "port \"a\".queues: there are none",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"gen\"\nsize = 20",
+        "port \"a\".size: a generated frame of 20 bytes: use 42 to",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"null\"\nnetns = \"x\"",
+        "port \"a\".netns: a port of kind null has no device",
+    ),
+    ("[[port]]\nname = \"a\"\nkind = \"gen\"\nmtu = 1400", "port \"a\".mtu: frames are as long as"),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\nrepeat = true", "port \"a\".repeat: only ports of kind pcap"),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nxdp_mode = \"native\"",
+        "port \"a\".xdp_mode: only ports of kind xsk",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\nzerocopy = \"off\"",
+        "port \"a\".zerocopy: only ports of kind xsk",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"x\"\nno_default_route = true",
+        "port \"a\".no_default_route: only a pod's tap",
+    ),
+    ("[[port]]\nname = \"a\"\nkind = \"null\"\nnetworks = [\"n\"]", "port \"a\".networks: only a trunk port"),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"\n\
+             netns = \"/proc/self/ns/net\"",
+        "a device is one port's",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"v\"\nnetns = \"no-such\"\n[[port]]\nname = \"b\"\nkind = \"tap\"\n\
+             device = \"v\"\nnetns = \"/run/netns/no-such\"",
+        "a device is one port's",
+    ),
+    (
+        "[[network]]\nname = \"a\"\nprefixes = [\"224.0.0.0/4\"]\ngateways = [\"224.0.0.1\"]",
+        "network \"a\".gateways: 224.0.0.1 is no address that a station has",
+    ),
+    (
+        "[[network]]\nname = \"a\"\nprefixes = [\"10.0.0.0/8\"]\n[[network]]\nname = \"b\"\nprefixes = [\"10.1.0.0/16\"]",
+        "network \"b\".prefixes: 10.1.0.0/16 overlaps 10.0.0.0/8",
+    ),
+];
+
 #[test]
 fn checks_name_key_problem_and_remedy() {
-    let error = |text: &str| {
-        let config: Config = config::parse(text).expect("it parses");
-        Desired::try_from(&config).expect_err("it is invalid").to_string()
-    };
-    let node = "[node]\nname = \"x\"\n";
-    for (text, says) in [
-        ("[[network]]\nname = \"a\"\n[[network]]\nname = \"a\"", "network \"a\": there are two of this name"),
-        ("[[network]]\nname = \"a\"\ngateways = [\"10.0.0.1\"]", "is in none of the network's prefixes"),
-        (
-            "[[network]]\nname = \"a\"\nmode = \"bridged\"\ngateways = [\"10.0.0.1\"]",
-            "a bridged network has no gateway",
-        ),
-        ("[[port]]\nname = \"a\"\nkind = \"tap\"", "port \"a\".device: a port of kind tap needs a device"),
-        ("[[port]]\nname = \"a\"\nkind = \"null\"\ndevice = \"x\"", "has no device"),
-        ("[[port]]\nname = \"a\"\nkind = \"null\"\nflows = 3", "only ports of kind gen have it"),
-        ("[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"a/b\"", "can't be a device's name"),
-        ("[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"access\"", "an access port needs its network"),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"null\"\nrole = \"host\"\n[[port]]\nname = \"b\"\nkind = \"null\"\nrole = \"host\"",
-            "there is a host port already",
-        ),
-        (
-            "[[port]]\nname = \"a\"\nkind = \"packet\"\ndevice = \"v\"\n[[port]]\nname = \"b\"\nkind = \"packet\"\ndevice = \"v\"",
-            "a device is one port's",
-        ),
-        (
-            "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"",
-            "network \"a\".vni: a routed network needs one in tunnels",
-        ),
-        (
-            "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"\nvni = 1\n[[network]]\nname = \"b\"\nvni = 1",
-            "network \"a\" has VNI 1 already",
-        ),
-        ("[fabric]\nmode = \"native\"\nudp_port = 1", "a native fabric has no tunnels"),
-        ("[fabric]\nmode = \"geneve\"\ndscp = 64", "fabric.dscp: 64; use 0 to 63"),
-        (
-            "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"vxlan\"\n[[fabric.peer]]\n\
-             name = \"b\"\naddress = \"192.0.2.2\"",
-            "192.0.2.2 is IPv4, and this node has no IPv4 address",
-        ),
-        ("[[flow]]\nname = \"f\"\nactions = []", "flow \"f\".actions: there are none"),
-        (
-            "[[flow]]\nname = \"f\"\nactions = [\"drop\", \"pop_vlan\"]",
-            "does not say what becomes of the packet",
-        ),
-        (
-            "[[flow]]\nname = \"f\"\nmatch = { src = \"10.0.0.0/8\", dst = \"fd00::/8\" }\nactions = [\"drop\"]",
-            "different families",
-        ),
-    ] {
-        let error = error(&format!("{node}{text}"));
+    for (text, says) in MISTAKES {
+        let config: Config = config::parse(&format!("[node]\nname = \"x\"\n{text}")).expect("it parses");
+        let error = Desired::try_from(&config).expect_err("it is invalid").to_string();
         assert!(error.contains(says) && error.contains("; "), "{text}: {error}");
     }
+}
+
+/// A node with an uplink, two peers and a network; the network's prefix and the peers' are to be filled in.
+fn with_peers(network: &str, first: &str, second: &str) -> Result<Desired, String> {
+    let text = format!(
+        "[node]\nname = \"x\"\naddresses = [\"192.0.2.1\"]\n[[network]]\nname = \"n\"\nprefixes = [\"{network}\"]\n\
+         [[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"native\"\n\
+         [[fabric.peer]]\nname = \"a\"\naddress = \"198.51.100.1\"\nprefixes = [\"{first}\"]\n\
+         [[fabric.peer]]\nname = \"b\"\naddress = \"198.51.100.2\"\nprefixes = [\"{second}\"]\n"
+    );
+    Desired::try_from(&config::parse(&text).expect("it parses")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn prefixes_are_one_nodes() {
+    let (own, other) = ("10.244.0.0/24", "10.244.1.0/24");
+    // Wider than this node's own, the longer goes first; so it does between peers.
+    for wider in ["10.244.0.0/16", "10.0.0.0/8"] {
+        with_peers(own, wider, other).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for (network, first, second, says) in [
+        (own, "10.244.0.0/24", other, "fabric.peer \"a\".prefixes: 10.244.0.0/24 is this node's own"),
+        (own, "10.244.0.128/25", other, "fabric.peer \"a\".prefixes: 10.244.0.128/25 is this node's own"),
+        (own, "10.244.0.7/32", other, "10.244.0.7/32 is this node's own (10.244.0.0/24)"),
+        (own, other, "10.244.1.9/24", "fabric.peer \"b\".prefixes: 10.244.1.0/24 is peer \"a\"'s already"),
+        (own, other, "192.0.0.0/16", "192.0.0.0/16 contains this node's address 192.0.2.1"),
+        ("192.0.2.0/24", own, other, "network \"n\".prefixes: 192.0.2.0/24 contains the node's address"),
+        ("198.51.100.0/24", own, other, "198.51.100.0/24 contains 198.51.100.1, the address of peer \"a\""),
+    ] {
+        let error = with_peers(network, first, second).expect_err("refused");
+        assert!(error.contains(says) && error.contains("; "), "{error}");
+    }
+}
+
+#[test]
+fn what_is_numbered_in_16_bits_has_a_limit() {
+    let text = "[node]\nname = \"x\"\n[[network]]\nname = \"n\"\nprefixes = [\"10.0.0.0/8\"]\n[[port]]\nname = \"p\"\n\
+                kind = \"null\"\n[[endpoint]]\nname = \"e\"\nnetwork = \"n\"\nport = \"p\"\nmac = \"02:00:00:00:00:01\"\n\
+                addresses = [\"10.0.0.1\"]\n[[flow]]\nname = \"f\"\nactions = [\"drop\"]\n";
+    let few: Config = config::parse(text).expect("it parses");
+    let error = |config: &Config| Desired::try_from(config).expect_err("too many").to_string();
+    let mut many = few.clone();
+    many.flow =
+        (0..65_536).map(|i| spec::FlowSpec { name: format!("f{i}"), ..few.flow[0].clone() }).collect();
+    assert_eq!(error(&many), "flow: there are 65536; use 65535 at most");
+    let mut many = few.clone();
+    let peer = spec::PeerSpec {
+        name: "p".into(),
+        address: [198, 51, 100, 1].into(),
+        addresses: Vec::new(),
+        prefixes: Vec::new(),
+        mac: None,
+    };
+    let peer = vec![peer; 65_536];
+    many.fabric = Some(spec::FabricSpec {
+        mode: spec::FabricMode::Vxlan,
+        udp_port: None,
+        dscp: None,
+        flood_rate: 1,
+        peer,
+    });
+    assert_eq!(error(&many), "fabric.peer: there are 65536; use 65535 at most");
+    let mut many = few.clone();
+    many.network = (0..4097)
+        .map(|i| spec::NetworkSpec { name: format!("n{i}"), prefixes: Vec::new(), ..few.network[0].clone() })
+        .collect();
+    assert_eq!(error(&many), "network: there are 4097; use 4096 at most");
+    let mut many = few.clone();
+    many.endpoint = (0..65_535_u32)
+        .map(|i| spec::EndpointSpec {
+            name: format!("e{i}"),
+            mac: weft_wire::Mac([&[2, 0], &i.to_be_bytes()[..]].concat().try_into().expect("six bytes")),
+            addresses: vec![std::net::Ipv4Addr::from(0x0a00_0001 + i).into()],
+            ..few.endpoint[0].clone()
+        })
+        .collect();
+    assert!(error(&many).contains("65535 routed endpoints and 0 peers are too many"), "{}", error(&many));
+    many.endpoint.pop();
+    Desired::try_from(&many).expect("one less fits");
+}
+
+#[test]
+fn a_file_that_is_saved_again_stays_what_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (file, link) = (dir.path().join("real.toml"), dir.path().join("link.toml"));
+    fs::write(&file, "old").expect("writable");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("its owner may");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    config::save(&Config::default(), &link).unwrap_or_else(|error| panic!("{error}"));
+    assert!(link.is_symlink());
+    assert_eq!(config::load(&file).unwrap_or_else(|error| panic!("{error}")), Config::default());
+    assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o640);
+    // What can't be written leaves nothing behind.
+    let folder = dir.path().join("folder");
+    fs::create_dir(&folder).expect("a folder");
+    assert!(config::save(&Config::default(), &folder).is_err());
+    let left: Vec<_> = fs::read_dir(dir.path()).expect("a directory").filter_map(Result::ok).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn only_a_regular_file_is_read() {
+    let error = config::check(Path::new("/dev/zero")).expect_err("refused").to_string();
+    assert!(error.contains("no regular file"), "{error}");
+    let dir = tempfile::tempdir().expect("a directory");
+    let fifo = dir.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs");
+    assert!(made.success());
+    let error = config::check(&fifo).expect_err("refused").to_string();
+    assert!(error.contains("no regular file"), "{error}");
 }

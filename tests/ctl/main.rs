@@ -1,10 +1,8 @@
 //! The control socket: every verb against a real weftd, and what nobody should send. Needs root.
 
-use std::{
-    io::{Read, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
-    time::{Duration, Instant},
-};
+mod socket;
+
+use std::time::{Duration, Instant};
 
 use weft_tests::{
     daemon::Weftd,
@@ -173,6 +171,13 @@ fn mistakes_are_explained_with_the_right_exit_code() {
         (&["flow", "add", "f", "--match", "dst_port=5", "--action", "drop"], 1, "without a protocol"),
         (&["flow", "add", "f", "--action", "mirror:sink"], 1, "does not say what becomes of the packet"),
         (&["stats", "nope"], 1, "there is no port"),
+        (&["endpoint", "list", "--network", "nope"], 1, "there is no network \"nope\"; there is pods"),
+        (&["fdb", "list", "--network", "nope"], 1, "there is no network \"nope\"; there is pods"),
+        (
+            &["port", "add", "x", "--kind", "tap", "--device", "e", "--netns", "/proc/version"],
+            1,
+            "no namespace",
+        ),
         (&["config", "check", "/no/such/file"], 1, "name a configuration file"),
         (&["port", "add"], 2, "required"),
         (&["flow", "add", "f", "--action", "dorp"], 2, "use drop"),
@@ -185,126 +190,182 @@ fn mistakes_are_explained_with_the_right_exit_code() {
     assert_eq!(weftd.json(&["status"])["ports"], 2, "nothing has changed");
 }
 
-/// Sends bytes, closes, and returns what comes back.
-fn send(weftd: &Weftd, bytes: &[u8]) -> String {
-    let mut stream = UnixStream::connect(weftd.socket()).expect("the socket listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    stream.write_all(bytes).expect("it takes what it is sent");
-    stream.shutdown(std::net::Shutdown::Write).expect("half-closed");
-    let mut answer = Vec::new();
-    // What was answered comes first; bytes that weftd did not care to read then reset the connection.
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn framed(json: &str) -> Vec<u8> {
-    [&(json.len() as u32).to_be_bytes(), json.as_bytes()].concat()
-}
-
 #[test]
-fn garbage_harms_nobody() {
+fn what_is_refused_leaves_the_generation_alone() {
     if !require_root() {
         return;
     }
     let (_node, weftd) = weftd();
-    let huge = [&u32::MAX.to_be_bytes()[..], &[b'x'; 1000]].concat();
-    for (bytes, says) in [
-        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "bad_request"),
-        (huge, "are allowed"),
-        (framed("not json"), "can't be read"),
-        (framed("{}"), "can't be read"),
-        (framed(r#"{"version":1,"verb":"port list","args":{},"more":1}"#), "can't be read"),
-        (framed(r#"{"version":9,"verb":"port list","args":{}}"#), "protocol version 9"),
-        (framed(r#"{"version":1,"verb":"reboot","args":{}}"#), "there is no verb"),
-        (framed(r#"{"version":1,"verb":"port del","args":{"name":7}}"#), "can't be read"),
-        (
-            framed(&format!(
-                r#"{{"version":1,"verb":"port list","args":{}1{}}}"#,
-                "[".repeat(5000),
-                "]".repeat(5000)
-            )),
-            "can't be read",
-        ),
-        (framed("half a request")[..8].to_vec(), "half a request"),
-        (vec![0], "half a request"),
-        (Vec::new(), ""),
+    let before = weftd.json(&["status"])["generation"].clone();
+    for args in [
+        &["port", "add", "x", "--kind", "packet", "--device", "nope0"][..],
+        &["port", "add", "x", "--kind", "tap", "--device", "lo"],
     ] {
-        let answer = send(&weftd, &bytes);
-        assert!(
-            answer.contains(says),
-            "{:?}: {answer}",
-            String::from_utf8_lossy(&bytes[..bytes.len().min(60)])
-        );
+        assert_eq!(weftd.ctl(args).status.code(), Some(1));
     }
-    assert_eq!(weftd.json(&["status"])["ports"], 2);
+    assert_eq!(weftd.json(&["status"])["generation"], before);
 }
 
 #[test]
-fn clients_that_hang_or_crowd_do_not_hold_others_up() {
+fn what_is_still_used_says_by_whom() {
+    if !require_root() {
+        return;
+    }
+    let fabric = "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\n\
+                  name = \"b\"\naddress = \"198.51.100.2\"\n";
+    let node = NetNs::new("ctl");
+    let weftd = Weftd::start(&node, &format!("{CONFIG}{fabric}"));
+    let refused = |args: &[&str], says: &str| {
+        let reply = weftd.ctl(&[&["--json"], args].concat());
+        let text = String::from_utf8_lossy(&reply.stdout).into_owned();
+        assert!(text.contains("in_use") && text.contains(says), "{args:?}: {text}");
+    };
+    weftd.must(&["port", "add", "x", "--kind", "null"]);
+    weftd.must(&["flow", "add", "f", "--match", "network=pods", "--action", "output:x"]);
+    weftd.must(&["flow", "add", "g", "--match", "port=x", "--action", "drop"]);
+    refused(&["port", "del", "x"], "named by flow rules: f, g");
+    refused(&["network", "del", "pods"], "flow rule f");
+    refused(&["port", "del", "u"], "port u still leads to peers: b");
+    weftd.must(&["fabric", "peer", "del", "b"]);
+    weftd.must(&["port", "del", "u"]);
+    weftd.must(&["port", "del", "x", "--force"]);
+}
+
+#[test]
+fn completions_go_into_a_pipe_that_closes_early() {
+    if !require_root() {
+        return;
+    }
+    let (node, _weftd) = weftd();
+    let weftctl = weft_tests::daemon::binary("weftctl");
+    let command = format!("{} completions bash | head -1; echo ${{PIPESTATUS[0]}}", weftctl.display());
+    let output = node.run(&["bash", "-c", &command]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.stdout.ends_with(b"\n0\n") && !said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_fifo_or_a_device_holds_nobody_up() {
+    if !require_root() {
+        return;
+    }
+    let (node, weftd) = weftd();
+    let dir = tempfile::tempdir().expect("a directory");
+    let fifo = dir.path().join("fifo").display().to_string();
+    node.must(&["mkfifo", &fifo]);
+    let began = Instant::now();
+    for file in [fifo.as_str(), "/dev/zero"] {
+        for args in [
+            &["config", "check", file][..],
+            &["config", "save", file],
+            &["port", "add", "x", "--kind", "tap", "--device", "e", "--netns", file],
+            &["port", "add", "x", "--kind", "packet", "--device", "e", "--netns", file],
+            &["port", "add", "x", "--kind", "pcap", "--rx-file", file],
+            &["port", "add", "x", "--kind", "pcap", "--tx-file", file],
+        ] {
+            let output = weftd.ctl(args);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.code() == Some(1) && text.contains("no regular file"), "{args:?}: {text}");
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+/// A capture of so many broadcasts, each from a MAC of its own.
+fn flood(path: &std::path::Path, macs: u32) {
+    let mut bytes: Vec<u8> = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
+        bytes.extend(word.to_le_bytes());
+    }
+    for i in 0..macs {
+        for word in [0, 0, 60, 60_u32] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend([0xff; 6]);
+        bytes.extend([2, 0]);
+        bytes.extend(i.to_be_bytes());
+        bytes.extend([0x88, 0xb5]); // IEEE 802 local experimental EtherType
+        bytes.extend([0; 46]);
+    }
+    std::fs::write(path, bytes).expect("writable");
+}
+
+#[test]
+fn a_flood_of_addresses_does_not_keep_requests_waiting() {
     if !require_root() {
         return;
     }
     let (_node, weftd) = weftd();
-    // Half a request each, never ended; and one that asks and never reads.
-    let hanging: Vec<UnixStream> = (0..50)
-        .map(|_| {
-            let mut stream = UnixStream::connect(weftd.socket()).expect("the socket listens");
-            stream.write_all(&[0, 0]).expect("two bytes");
-            stream
-        })
-        .collect();
-    let mut deaf = UnixStream::connect(weftd.socket()).expect("the socket listens");
-    deaf.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
-    let ask = framed(r#"{"version":1,"verb":"flow cache","args":{"limit":100000}}"#);
-    while deaf.write_all(&ask).is_ok() {}
-    let began = Instant::now();
-    weftd.must(&["status"]);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    // Those who hang are let go after their time.
-    for mut stream in hanging {
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("closed by weftd");
-        assert!(String::from_utf8_lossy(&answer).contains("did not end in time"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("flood.pcap");
+    flood(&file, 100_000);
+    weftd.must(&["network", "add", "lan", "--mode", "bridged"]);
+    let file = file.display().to_string();
+    let port = ["port", "add", "storm", "--kind", "pcap", "--role", "access", "--network", "lan", "--repeat"];
+    weftd.must(&[&port[..], &["--rx-file", &file]].concat());
+    // By then tens of thousands are known, and each time that they are published takes long.
+    std::thread::sleep(Duration::from_secs(6));
+    let (mut slowest, all) = (Duration::ZERO, Instant::now());
+    for _ in 0..40 {
+        let began = Instant::now();
+        weftd.must(&["status"]);
+        slowest = slowest.max(began.elapsed());
     }
+    let all = all.elapsed();
+    println!("40 answers under a flood of addresses: {all:?}, the slowest {slowest:?}");
+    assert!(all < Duration::from_secs(4) && slowest < Duration::from_secs(2), "{all:?}, {slowest:?}");
 }
 
 #[test]
-fn only_those_who_may_can_use_the_socket() {
+fn a_pod_whose_device_is_not_there_yet_waits_for_a_reload() {
     if !require_root() {
         return;
     }
-    let (node, weftd) = weftd();
-    let mode = std::fs::metadata(weftd.socket()).expect("the socket is there").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    // Even where the file's mode lets them, others are told no (SO_PEERCRED).
-    std::fs::set_permissions(weftd.socket(), std::fs::Permissions::from_mode(0o666)).expect("root may");
-    let dir = weftd.socket().parent().map(std::path::Path::to_owned).expect("a directory");
-    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).expect("root may");
-    let weftctl = dir.join("weftctl");
-    std::fs::copy(weft_tests::daemon::binary("weftctl"), &weftctl).expect("a copy that nobody may run");
-    let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
-    let socket = weftd.socket().display().to_string();
-    let command = format!("{nobody} {} --socket {socket} status", weftctl.display());
-    let output = node.run(&["sh", "-c", &command]);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("user 65534 may not control weftd"), "{text}");
+    let node = NetNs::new("ctl");
+    let pods = "[[port]]\nname = \"early\"\nkind = \"packet\"\ndevice = \"early0\"\n[[port]]\nname = \"lost\"\n\
+                kind = \"tap\"\ndevice = \"eth0\"\nnetns = \"no-such-namespace\"\n";
+    let weftd = Weftd::start(&node, &format!("{CONFIG}{pods}"));
+    assert!(
+        weftd.log().contains("port left out") && weftd.log().contains("early0 does not exist"),
+        "{}",
+        weftd.log()
+    );
+    let state = |port: &str| weftd.json(&["port", "show", port])["port"]["state"].clone();
+    assert_eq!(
+        (state("early"), state("lost"), state("sink")),
+        ("removed".into(), "removed".into(), "up".into())
+    );
+    node.ip(&["link", "add", "early0", "type", "veth", "peer", "name", "early1"]);
+    weftd.must(&["config", "reload"]);
+    assert_eq!((state("early"), state("lost")), ("up".into(), "removed".into()));
+    assert!(!weftd.log().contains('\u{1b}'), "no escape codes in a file");
 }
 
 #[test]
-fn a_second_weftd_on_the_same_socket_is_refused() {
+fn the_nodes_own_ports_must_open_and_its_addresses_must_be_its_own() {
     if !require_root() {
         return;
     }
-    let (node, weftd) = weftd();
-    let second = node.run(&[
-        weft_tests::daemon::binary("weftd").to_str().expect("a path"),
-        "--config",
-        weftd.config().to_str().expect("a path"),
-    ]);
-    let text = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(!second.status.success() && text.contains("another weftd listens"), "{text}");
-    weftd.must(&["status"]);
+    let node = NetNs::new("ctl");
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("weft.toml");
+    let good = CONFIG.replace("CONTROL", &dir.path().join("s").display().to_string());
+    for (port, says) in [
+        (
+            "[[port]]\nname = \"u\"\nkind = \"xsk\"\nrole = \"fabric\"\ndevice = \"none0\"\n",
+            "device none0 does not exist",
+        ),
+        (
+            "[[port]]\nname = \"h\"\nkind = \"tap\"\nrole = \"host\"\ndevice = \"weft0\"\n",
+            "node.addresses: 192.0.2.1 is no address of this node; put it on",
+        ),
+    ] {
+        std::fs::write(&path, format!("{good}{port}")).expect("writable");
+        let weftd = weft_tests::daemon::binary("weftd");
+        let output = node.run(&[weftd.to_str().expect("a path"), "--config", path.to_str().expect("a path")]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(says), "{said}");
+    }
 }
 
 #[test]

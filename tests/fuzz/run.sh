@@ -14,7 +14,7 @@ flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-arg
 flags+=" -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1 --cfg fuzzing"
 host=$(rustc -vV | sed -n 's/^host: //p')
 # With a target named, build scripts and macros are not instrumented.
-RUSTFLAGS="$flags" cargo build --release --locked --target "$host" 2>&1 | grep -Ev '^ +(Compiling|Downloaded)' || true
+RUSTFLAGS="$flags" cargo build --release --locked --quiet --target "$host"
 
 passed=0
 for target in "${targets[@]}"; do

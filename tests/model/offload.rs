@@ -131,6 +131,42 @@ proptest! {
     }
 }
 
+/// CRC32c, a bit a step.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0_u32;
+    for bit in bytes.iter().flat_map(|byte| (0..8).map(move |bit| u32::from(byte >> bit & 1))) {
+        crc = crc >> 1 ^ (if (crc ^ bit) & 1 == 1 { 0x82f6_3b78 } else { 0 });
+    }
+    !crc
+}
+
+proptest! {
+    #[test]
+    fn an_sctp_checksum_is_completed_here_whatever_the_port(
+        is_v4 in any::<bool>(), chunks in prop::collection::vec(any::<u8>(), 4..1000), padding in 0_usize..10, device in any::<bool>(),
+    ) {
+        let (src, dst) = ends(is_v4);
+        let l4 = if is_v4 { 34 } else { 54 };
+        // What a UDP packet has of ports, lengths and payload is as good as any to be summed.
+        let mut packet = ETH.udp(src, dst, (5, 6), 64, chunks.len());
+        packet[if is_v4 { 23 } else { 20 }] = 132;
+        packet[l4 + 8..].copy_from_slice(&chunks);
+        packet[l4 + 8..l4 + 12].fill(0);
+        let crc = crc32c(&packet[l4..]);
+        let mut right = packet.clone();
+        right[l4 + 8..l4 + 12].copy_from_slice(&crc.to_le_bytes());
+        let found = offload::detect_partial(&packet, 14, l4, 132);
+        prop_assert_eq!(found, Some(Csum::Partial { start: l4 as u16, offset: 8 }));
+        for bytes in [&mut packet, &mut right] {
+            bytes.extend(std::iter::repeat_n(0, padding));
+        }
+        let intent = Offload { csum: found.unwrap_or_default(), gso: None, outer: None };
+        let done = fit(&packet, intent, Caps { mtu: 1500, csum: device, gso: device }).expect("it fits");
+        prop_assert_eq!(&done[0].0, &right);
+        prop_assert!(done[0].1.is_complete());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 

@@ -176,3 +176,96 @@ fn a_reload_that_fails_changes_nothing() {
     node.weftd.wait_for("the reload", |weftd| weftd.must(&["flow", "list"]).contains("icmp"));
     assert_eq!(weft_tests::probe::ping(&node.pods[0].ns, node.pods[1].v4(), 2, 56), 0);
 }
+
+#[test]
+fn a_refused_reload_that_touched_the_uplink_leaves_it_at_work() {
+    if !require_root() {
+        return;
+    }
+    let plan = Plan::new(&[Kind::Tap, Kind::Packet]);
+    let node = Node::new(&plan);
+    let good = Node::config(&plan, &node.pods);
+    let touched = good.replace("device = \"uplink0\"", "device = \"uplink0\"\nmtu = 1400");
+    let received = || node.weftd.json(&["stats", "uplink"])["queues"][0]["rx_packets"].as_u64().unwrap_or(0);
+    must_ping(&node.outside, node.pods[0].v4(), 56);
+    for (bad, says, is_untouched) in [
+        (touched.replace("device = \"v1\"", "device = \"v7\""), "device v7 does not exist", true),
+        // Only opening it tells that the pod has such a device; by then the uplink has been closed.
+        (touched.replace("device = \"eth0\"", "device = \"lo\""), "of this name already", false),
+    ] {
+        let before = received();
+        node.weftd.write(&bad);
+        let refused = node.weftd.ctl(&["config", "reload"]);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && text.contains(says), "{text}");
+        assert!(!is_untouched || received() >= before.max(1), "its counters are as they were");
+        for pod in &node.pods {
+            must_ping(&node.outside, pod.v4(), 56);
+            must_ping(&pod.ns, "10.244.1.9".parse().expect("an address"), 56);
+        }
+    }
+}
+
+#[test]
+fn the_nodes_own_routes_are_left_alone_and_its_taps_come_and_go() {
+    if !require_root() {
+        return;
+    }
+    let node = Node::new(&Plan::new(&[Kind::Tap]));
+    let route = |prefix: &str| node.ns.ip(&["route", "show", prefix]);
+    let refused = |args: &[&str], says: &str| {
+        let output = node.weftd.ctl(args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && text.contains(says), "{args:?}: {text}");
+    };
+    refused(&["network", "add", "flat", "--prefix", "192.0.2.0/24"], "contains the node's address 192.0.2.1");
+    node.ns.ip(&["route", "add", "10.9.0.0/24", "dev", "uplink0"]);
+    let nine = ["network", "add", "nine", "--prefix", "10.9.0.0/24"];
+    refused(&nine, "10.9.0.0/24 is routed already, and not over weft0");
+    assert!(route("10.9.0.0/24").contains("dev uplink0"));
+    assert_eq!(node.weftd.json(&["network", "list"])["networks"].as_array().map(Vec::len), Some(1));
+    node.ns.ip(&["route", "del", "10.9.0.0/24"]);
+    node.weftd.must(&nine);
+    assert!(route("10.9.0.0/24").contains("dev weft0"));
+    node.weftd.must(&["network", "del", "nine"]);
+    assert_eq!(route("10.9.0.0/24"), "", "what is no longer wanted goes");
+    assert!(route("10.244.1.0/24").contains("dev weft0") && route("10.244.0.0/24").contains("dev weft0"));
+    must_ping(&node.ns, node.pods[0].v4(), 56);
+}
+
+#[test]
+fn a_pods_tap_loses_the_address_of_an_endpoint_that_is_gone() {
+    if !require_root() {
+        return;
+    }
+    let node = Node::new(&Plan::new(&[Kind::Tap, Kind::Packet]));
+    let pod = &node.pods[0];
+    let addresses = || pod.ns.ip(&["-br", "addr", "show", "eth0"]);
+    let add =
+        ["endpoint", "add", "second", "--network", "pods", "--port", &pod.name, "--mac", "02:00:00:00:02:02"];
+    node.weftd.must(&[&add[..], &["--address", "10.244.0.77", "--address", "fd00:244::77"]].concat());
+    assert!(
+        addresses().contains("10.244.0.77/32") && addresses().contains("fd00:244::77/128"),
+        "{}",
+        addresses()
+    );
+    node.weftd.must(&["endpoint", "del", "second"]);
+    assert!(!addresses().contains("77/"), "{}", addresses());
+    must_ping(&pod.ns, node.pods[1].v4(), 56);
+    must_ping(&pod.ns, node.pods[1].v6(), 56);
+    // A namespace that is gone already keeps nobody from removing what was in it.
+    let late = node.plug(Kind::Tap, 21);
+    let port = ["port", "add", &late.name, "--kind", "tap", "--device", "eth0", "--netns", late.ns.name()];
+    node.weftd.must(&port);
+    let add =
+        ["endpoint", "add", "late", "--network", "pods", "--port", &late.name, "--mac", "02:00:00:00:02:03"];
+    node.weftd.must(&[&add[..], &["--address", "10.244.0.78"]].concat());
+    late.ns.delete();
+    node.weftd.must(&["endpoint", "del", "late"]);
+    node.weftd.must(&["port", "del", &late.name]);
+    // The last one takes the way out with it.
+    node.weftd.must(&["endpoint", "del", &pod.name]);
+    assert!(!addresses().contains("10.244.0."), "{}", addresses());
+    assert!(!pod.ns.ip(&["route"]).contains("default"), "{}", pod.ns.ip(&["route"]));
+    assert!(!pod.ns.ip(&["-6", "route"]).contains("default"), "{}", pod.ns.ip(&["-6", "route"]));
+}

@@ -68,7 +68,7 @@ impl Weftd {
             File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log file");
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.node]).arg(binary("weftd")).arg("--config").arg(self.config());
-        let child = command.env("NO_COLOR", "1").stderr(log).spawn().expect("ip netns exec");
+        let child = command.stderr(log).spawn().expect("ip netns exec");
         self.running = Some(Running::from(child));
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.ctl(&["status"]).status.success() {

@@ -29,9 +29,12 @@ pub enum ClientError {
         /// The socket.
         path: PathBuf,
     },
+    /// It takes too long.
+    #[error("weftd did not answer within {} s; it may be busy: try again, or wait longer with --timeout", .0.as_secs())]
+    TimedOut(Duration),
     /// The connection broke.
     #[error("weftd did not answer: {0}")]
-    Broken(#[from] io::Error),
+    Broken(io::Error),
     /// Either side wrote nonsense.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -40,10 +43,17 @@ pub enum ClientError {
     Refused(#[from] Error),
 }
 
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
 /// A connection to weftd.
 #[derive(Debug)]
 pub struct Client {
     stream: UnixStream,
+    timeout: Duration,
 }
 
 impl Client {
@@ -55,18 +65,19 @@ impl Client {
         })?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream })
+        Ok(Self { stream, timeout })
     }
 
     /// Asks, and waits for the answer.
     pub fn call<C: Call>(&mut self, call: &C) -> Result<C::Reply, ClientError> {
         let bytes = codec::encode(&codec::request(call)?, REQUEST_MAX)?;
-        self.stream.write_all(&bytes)?;
-        let mut message = vec![0; PREFIX];
-        self.stream.read_exact(&mut message)?;
-        let len = codec::message_len(&message, REPLY_MAX)?.unwrap_or(0);
-        message.resize(PREFIX + len, 0);
-        self.stream.read_exact(&mut message[PREFIX..])?;
+        let message = self.exchange(&bytes).map_err(|error| match error {
+            // How the kernel says that a socket's timeout has passed (socket(7), SO_RCVTIMEO).
+            ClientError::Broken(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ClientError::TimedOut(self.timeout)
+            }
+            error => error,
+        })?;
         match codec::decode::<Reply>(&message, REPLY_MAX)? {
             Some((Reply::Ok(value), _)) => {
                 serde_json::from_value(value).map_err(|error| DecodeError::Json(error.to_string()).into())
@@ -74,5 +85,33 @@ impl Client {
             Some((Reply::Error(error), _)) => Err(error.into()),
             None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         }
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> Result<Vec<u8>, ClientError> {
+        self.stream.write_all(request)?;
+        let mut message = vec![0; PREFIX];
+        self.stream.read_exact(&mut message)?;
+        let len = codec::message_len(&message, REPLY_MAX)?.unwrap_or(0);
+        message.resize(PREFIX + len, 0);
+        self.stream.read_exact(&mut message[PREFIX..])?;
+        Ok(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Status;
+
+    #[test]
+    fn a_weftd_that_does_not_answer_in_time_is_told_of_as_such() {
+        let (own, _other) = UnixStream::pair().expect("a pair of sockets");
+        let timeout = Duration::from_millis(20);
+        own.set_read_timeout(Some(timeout)).expect("a timeout");
+        let error = Client { stream: own, timeout }.call(&Status {}).expect_err("nobody answers");
+        assert!(
+            matches!(error, ClientError::TimedOut(_)) && error.to_string().contains("--timeout"),
+            "{error}"
+        );
     }
 }

@@ -8,6 +8,7 @@ use crate::spec::Config;
 
 /// Show the configuration in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct ConfigShow {}
 
@@ -22,6 +23,7 @@ pub struct ConfigText {
 
 /// Save the configuration in force to the file weftd was started with, or to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct ConfigSave {
     /// The file; the one weftd was started with, if not given.
@@ -30,6 +32,7 @@ pub struct ConfigSave {
 
 /// Check a configuration file against this weftd, changing nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct ConfigCheck {
     /// The file.
@@ -38,5 +41,6 @@ pub struct ConfigCheck {
 
 /// Load the configuration file again, as SIGHUP does; if it is wrong, nothing changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct ConfigReload {}

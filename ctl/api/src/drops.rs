@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Show drops by port and reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct Drops {
     /// Of this port only.

@@ -6,6 +6,7 @@ use crate::spec::EndpointSpec;
 
 /// Add an endpoint: a pod's addresses behind a port.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct EndpointAdd {
     /// The endpoint.
@@ -15,6 +16,7 @@ pub struct EndpointAdd {
 
 /// Remove an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct EndpointDel {
     /// The endpoint's name.
@@ -23,6 +25,7 @@ pub struct EndpointDel {
 
 /// List endpoints.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct EndpointList {
     /// Of this network only.

@@ -10,11 +10,13 @@ use crate::spec::{FabricMode, PeerSpec};
 
 /// Show how other nodes are reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct FabricShow {}
 
 /// Add another node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PeerAdd {
     /// The node.
@@ -24,6 +26,7 @@ pub struct PeerAdd {
 
 /// Remove another node: its pods can't be reached any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PeerDel {
     /// The node's name.
@@ -32,11 +35,13 @@ pub struct PeerDel {
 
 /// List other nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PeerList {}
 
 /// Show all there is to know of another node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PeerShow {
     /// The node's name.

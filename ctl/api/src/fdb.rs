@@ -5,6 +5,7 @@ use weft_wire::{Mac, VlanId};
 
 /// List learnt and static addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct FdbList {
     /// Of this network only.
@@ -15,6 +16,7 @@ pub struct FdbList {
 
 /// Forget learnt addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct FdbFlush {
     /// Of this network only.

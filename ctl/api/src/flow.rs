@@ -8,6 +8,7 @@ use crate::spec::FlowSpec;
 
 /// Add a flow rule, ahead of all else by priority.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct FlowAdd {
     /// The rule.
@@ -17,6 +18,7 @@ pub struct FlowAdd {
 
 /// Remove a flow rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct FlowDel {
     /// The rule's name.
@@ -25,6 +27,7 @@ pub struct FlowDel {
 
 /// List flow rules and their hits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct FlowList {}
 
@@ -48,7 +51,7 @@ pub struct FlowRow {
 
 /// Show what each core has cached: flows, what is done with them, hits, idle time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct FlowCache {
     /// That came in by this port only.

@@ -7,6 +7,7 @@ use crate::spec::NetworkSpec;
 
 /// Add a network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct NetworkAdd {
     /// The network.
@@ -14,8 +15,9 @@ pub struct NetworkAdd {
     pub network: NetworkSpec,
 }
 
-/// Remove a network; its endpoints and ports must be gone.
+/// Remove a network; its endpoints, its ports, and rules that name it, must be gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct NetworkDel {
     /// The network's name.
@@ -24,6 +26,7 @@ pub struct NetworkDel {
 
 /// List networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct NetworkList {}
 

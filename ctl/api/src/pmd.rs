@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// List PMD threads: their queues and how busy they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PmdList {}
 
@@ -19,6 +20,8 @@ pub struct PmdRows {
 pub struct PmdRow {
     /// The core it is pinned to.
     pub core: usize,
+    /// It runs. A thread that has died leaves its queues standing still until weftd is restarted.
+    pub alive: bool,
     /// Pinning worked.
     pub pinned: bool,
     /// Its queues, as PORT:QUEUE.

@@ -10,6 +10,7 @@ use crate::{
 
 /// Add a port while traffic flows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PortAdd {
     /// The port.
@@ -17,8 +18,9 @@ pub struct PortAdd {
     pub port: PortSpec,
 }
 
-/// Remove a port; its endpoints must be gone.
+/// Remove a port; its endpoints, and rules that name it, must be gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PortDel {
     /// The port's name.
@@ -31,11 +33,13 @@ pub struct PortDel {
 
 /// List ports: what they are, and the mode each achieved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PortList {}
 
 /// Show everything about one port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PortShow {
     /// The port's name.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Show counters per port and queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct Stats {
     /// Of this port only.

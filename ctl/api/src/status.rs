@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Show the switch's state at a glance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct Status {}
 
@@ -22,6 +23,8 @@ pub struct StatusReply {
     pub generation: u64,
     /// PMD threads.
     pub threads: usize,
+    /// Of these, threads that have died: their queues stand still until weftd is restarted.
+    pub threads_dead: usize,
     /// Ports in the configuration.
     pub ports: usize,
     /// Of these, ports whose device is gone.

@@ -80,8 +80,12 @@ pub(crate) fn print_line(text: &str) -> Result<(), ClientError> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Noun::Completions { shell } = arguments.noun {
-        clap_complete::generate(shell, &mut Arguments::command(), "weftctl", &mut std::io::stdout());
-        return ExitCode::SUCCESS;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "weftctl", &mut script);
+        return match print_line(&String::from_utf8_lossy(&script)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(1),
+        };
     }
     let timeout = Duration::from_secs(arguments.timeout.max(1));
     let outcome = Client::connect(&arguments.socket, timeout)

@@ -10,7 +10,7 @@ use weft_ctl_api::{
     fdb::FdbRows,
     flow::{CachedFlows, FlowRows},
     network::NetworkRows,
-    pmd::PmdRows,
+    pmd::{PmdRow, PmdRows},
     port::{PortDetails, PortRow, PortRows},
     stats::StatsReply,
     status::StatusReply,
@@ -85,12 +85,16 @@ impl Render for StatusReply {
     fn render(&self) -> String {
         let removed =
             if self.ports_removed > 0 { format!(" ({} removed)", self.ports_removed) } else { String::new() };
+        let dead = match self.threads_dead {
+            0 => String::new(),
+            dead => format!(" ({dead} DEAD: restart weftd; what it said is in its log)"),
+        };
         let pages = if self.hugepages { "hugepages" } else { "ordinary pages" };
         lines(&[
             ("node", self.node.clone()),
             ("weftd", format!("{}, pid {}, up {} s", self.version, self.pid, self.uptime_s)),
             ("generation", self.generation.to_string()),
-            ("PMD threads", self.threads.to_string()),
+            ("PMD threads", format!("{}{dead}", self.threads)),
             ("ports", format!("{}{removed}", self.ports)),
             ("networks", self.networks.to_string()),
             ("endpoints", self.endpoints.to_string()),
@@ -332,11 +336,19 @@ impl Render for FdbRows {
     }
 }
 
+fn state(row: &PmdRow) -> &'static str {
+    match row {
+        PmdRow { alive: false, .. } => " (DEAD)",
+        PmdRow { pinned: false, .. } => " (not pinned)",
+        _ => "",
+    }
+}
+
 impl Render for PmdRows {
     fn render(&self) -> String {
         let rows = self.threads.iter().map(|row| {
             vec![
-                format!("{}{}", row.core, if row.pinned { "" } else { " (not pinned)" }),
+                format!("{}{}", row.core, state(row)),
                 join(&row.queues),
                 format!("{:.1}", row.busy_percent),
                 human(row.packets_per_second),
@@ -385,8 +397,8 @@ impl Render for StatsReply {
             ]
         });
         table(
-            &["port", "queue", "rx packets", "rx bytes", "tx packets", "tx bytes"],
-            1..6,
+            &["port", "queue", "rx packets", "rx bytes", "rx lost", "tx packets", "tx bytes"],
+            1..7,
             rows.collect(),
             "no queues",
         )
@@ -428,6 +440,44 @@ mod tests {
              web-1  spoofed       12  source addresses that are not those of an endpoint on the port"
         );
         assert_eq!(DropRows { drops: Vec::new() }.render(), "no drops");
+    }
+
+    #[test]
+    fn every_counter_has_its_header() {
+        let queues = vec![weft_ctl_api::stats::QueueStats {
+            port: "web".into(),
+            queue: 0,
+            rx_packets: 1,
+            rx_bytes: 2,
+            rx_lost: 3,
+            tx_packets: 4,
+            tx_bytes: 5,
+        }];
+        assert_eq!(
+            StatsReply { at_ms: 0, queues }.render(),
+            "PORT  QUEUE  RX PACKETS  RX BYTES  RX LOST  TX PACKETS  TX BYTES\n\
+             web       0           1         2        3           4         5"
+        );
+    }
+
+    #[test]
+    fn a_dead_thread_is_plain_to_see() {
+        let row = PmdRow {
+            core: 3,
+            alive: false,
+            pinned: true,
+            queues: Vec::new(),
+            busy_percent: 0.0,
+            cycles_per_packet: 0.0,
+            packets_per_burst: 0.0,
+            packets_per_second: 0.0,
+            sleeps_per_second: 0.0,
+            flows: 0,
+            hit_percent: 0.0,
+            flow_table_full: 0,
+            stages: Vec::new(),
+        };
+        assert!(PmdRows { threads: vec![row] }.render().contains("3 (DEAD)"));
     }
 
     #[test]

@@ -72,6 +72,21 @@ impl Spec {
     }
 }
 
+/// Whether such frames can be made.
+pub fn check(spec: &Spec) -> Result<(), PortError> {
+    checked_header(spec).map(drop)
+}
+
+fn checked_header(spec: &Spec) -> Result<Vec<u8>, PortError> {
+    let header = header(spec)?;
+    let (least, most) = (header.len(), ChunkClass::Small.capacity());
+    if !(least..=most).contains(&usize::from(spec.size)) {
+        let size = spec.size;
+        return Err(PortError::Spec(format!("a generated frame of {size} bytes: use {least} to {most}")));
+    }
+    Ok(header)
+}
+
 /// Opens the port.
 pub fn open(spec: &Spec) -> Result<Opened, PortError> {
     open_behind(&[], spec)
@@ -79,14 +94,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
 
 /// Opens a port whose every frame has the same bytes in front, such as a tunnel's outer header.
 pub fn open_behind(front: &[u8], spec: &Spec) -> Result<Opened, PortError> {
-    let header = header(spec)?;
-    if usize::from(spec.size) < header.len() || usize::from(spec.size) > ChunkClass::Small.capacity() {
-        let (least, most) = (header.len(), ChunkClass::Small.capacity());
-        return Err(PortError::Spec(format!(
-            "a generated frame of {} bytes: use {least} to {most}",
-            spec.size
-        )));
-    }
+    let header = checked_header(spec)?;
     let queue = |index: u16| {
         let mut padded = [0; 62];
         padded[..header.len()].copy_from_slice(&header);

@@ -60,6 +60,15 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
     })
 }
 
+/// Whether the device is there, as far as can be told without opening it.
+pub fn probe(device: &str, netns: Option<&Netns>) -> Result<LinkInfo, PortError> {
+    let link = netns::run_in(netns, || net::link_info(device)).map_err(|source| match netns {
+        Some(netns) => PortError::NoNetns { netns: netns.clone(), source },
+        None => PortError::Spec(source.to_string()),
+    })?;
+    link.map_err(|_| PortError::NoDevice { device: device.to_owned(), netns: netns.cloned() })
+}
+
 /// What is made in the device's namespace.
 struct Here {
     link: LinkInfo,

@@ -13,7 +13,10 @@ use pcap_file::pcap::{PcapPacket, PcapReader, PcapWriter};
 use weft_wire::Mac;
 
 use super::{Caps, Guard, LinkProbe, Opened, PortError, PortInfo, PortQueue, Queue, Sent, Vanished};
-use crate::{burst::Burst, frame::FramePool};
+use crate::{burst::Burst, files, frame::FramePool};
+
+/// All of a capture is kept in memory, bytes.
+const CAPTURE_MAX: u64 = 1 << 30;
 
 /// What to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +58,8 @@ fn refused(step: &'static str, path: &Path, source: std::io::Error) -> PortError
 fn read(path: &Path) -> Result<Vec<Vec<u8>>, PortError> {
     let failed =
         |error: pcap_file::PcapError| refused("reading a capture", path, std::io::Error::other(error));
-    let file = File::open(path).map_err(|error| refused("opening a capture", path, error))?;
+    let file =
+        files::open_regular(path, CAPTURE_MAX).map_err(|error| refused("opening a capture", path, error))?;
     let mut reader = PcapReader::new(BufReader::new(file)).map_err(failed)?;
     let mut frames = Vec::new();
     while let Some(packet) = reader.next_packet() {
@@ -65,7 +69,7 @@ fn read(path: &Path) -> Result<Vec<Vec<u8>>, PortError> {
 }
 
 fn create(path: &Path) -> Result<PcapWriter<BufWriter<File>>, PortError> {
-    let file = File::create(path).map_err(|error| refused("creating a capture", path, error))?;
+    let file = files::create(path).map_err(|error| refused("creating a capture", path, error))?;
     PcapWriter::new(BufWriter::new(file))
         .map_err(|error| refused("writing a capture", path, std::io::Error::other(error)))
 }

@@ -98,6 +98,13 @@ pub fn open(spec: &Spec, memory: &Arc<Memory>) -> Result<Opened, PortError> {
     })?
 }
 
+/// Whether the device and its queues are there, as far as can be told without opening them.
+pub fn probe(spec: &Spec) -> Result<(), PortError> {
+    super::packet::probe(&spec.device, spec.netns.as_ref())?;
+    let available = netns::run_in(spec.netns.as_ref(), || net::rx_queues(&spec.device).unwrap_or(1));
+    wanted_queues(spec, available.unwrap_or(1)).map(drop)
+}
+
 fn open_here(spec: &Spec, memory: &Arc<Memory>) -> Result<Opened, PortError> {
     let no_device = |_| PortError::NoDevice { device: spec.device.clone(), netns: spec.netns.clone() };
     let link = net::link_info(&spec.device).map_err(no_device)?;
@@ -155,6 +162,14 @@ fn wanted_queues(spec: &Spec, available: u16) -> Result<Vec<u16>, PortError> {
         return Err(PortError::Spec(format!(
             "{device} has no receive queue {queue}: it has {available} (0 to {}); name one of these, or `ethtool -L {device}`",
             available - 1
+        )));
+    }
+    if let Some(queue) =
+        wanted.iter().enumerate().find_map(|(i, queue)| wanted[..i].contains(queue).then_some(queue))
+    {
+        return Err(PortError::Spec(format!(
+            "queue {queue} of {} is named twice: name each once",
+            spec.device
         )));
     }
     if wanted.is_empty() {

@@ -33,6 +33,19 @@ pub(crate) fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_i
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The groups of whoever is at the other end of a Unix socket, beside its first (unix(7); SO_PEERGROUPS, Linux 4.13).
+pub fn peer_groups(socket: &impl AsRawFd) -> io::Result<Vec<u32>> {
+    /// What a process may have at most (NGROUPS_MAX of linux/limits.h).
+    const GROUPS_MAX: usize = 65_536;
+    let mut groups = vec![0_u32; GROUPS_MAX];
+    let mut len = (GROUPS_MAX * size_of::<u32>()) as libc::socklen_t;
+    let (fd, place) = (socket.as_raw_fd(), groups.as_mut_ptr().cast());
+    // SAFETY: `groups` is writable for `len` bytes.
+    check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERGROUPS, place, &raw mut len) })?;
+    groups.truncate(len as usize / size_of::<u32>());
+    Ok(groups)
+}
+
 /// Binds a socket to an address of the given type.
 pub(crate) fn bind<T>(fd: RawFd, address: &T) -> io::Result<()> {
     let len = size_of::<T>() as libc::socklen_t;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::{Receiver, Sender};
 use weft_ctl_api::serve;
 
 use crate::{
@@ -18,20 +18,33 @@ use crate::{
 
 /// Learnt addresses wait for so long, so that many are published at once.
 const LEARN_EVERY: Duration = Duration::from_millis(10);
+/// Publishing learnt addresses may take this part of the control thread's time: with many of them, each time is long.
+const PUBLISHING_SHARE: u32 = 10;
+/// Reports taken before the next look for a request: whoever floods addresses holds nobody up.
+const REPORTS_PER_ROUND: usize = 256;
 
-/// Serves until stopped; returns the switch to be taken down.
-pub fn run(switch: Switch, events: &Receiver<Event>) -> Switch {
+/// Serves until stopped; returns the switch to be taken down. Events come first, then reports.
+pub fn run(switch: Switch, events: &Receiver<Event>, reports: &Receiver<Report>) -> Switch {
     let mut session = Session::new(switch);
     let mut ticked = Instant::now();
-    let mut published = Instant::now();
+    let (mut published, mut pause) = (Instant::now(), LEARN_EVERY);
     loop {
-        match events.recv_timeout(LEARN_EVERY.min(TICK)) {
-            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return session.switch,
-            Ok(event) => handle(&mut session, event),
-            Err(RecvTimeoutError::Timeout) => {}
+        let mut first = None;
+        crossbeam::channel::select_biased! {
+            recv(events) -> event => match event {
+                Ok(Event::Stop) | Err(_) => return session.switch,
+                Ok(event) => handle(&mut session, event),
+            },
+            recv(reports) -> report => first = report.ok(),
+            default(LEARN_EVERY.min(TICK)) => {}
         }
-        if published.elapsed() >= LEARN_EVERY {
+        for report in first.into_iter().chain(reports.try_iter()).take(REPORTS_PER_ROUND) {
+            take(&mut session.switch, report);
+        }
+        if published.elapsed() >= pause {
+            let began = Instant::now();
             session.switch.publish_learnt();
+            pause = LEARN_EVERY.max(began.elapsed() * PUBLISHING_SHARE);
             published = Instant::now();
         }
         if ticked.elapsed() >= TICK {
@@ -40,6 +53,14 @@ pub fn run(switch: Switch, events: &Receiver<Event>) -> Switch {
             session.switch.look_after_peers();
             ticked = Instant::now();
         }
+    }
+}
+
+fn take(switch: &mut Switch, report: Report) {
+    match report {
+        Report::Learn(learn) => switch.learn(learn),
+        Report::Vanished { port, errno } => switch.port_vanished(port, errno),
+        Report::PathMtu { peer, mtu } => switch.set_path_mtu(peer, mtu),
     }
 }
 
@@ -54,9 +75,7 @@ fn handle(session: &mut Session, event: Event) {
             // Whoever asked may have gone.
             let _ = reply.send(answer);
         }
-        Event::Report(Report::Learn(learn)) => session.switch.learn(learn),
-        Event::Report(Report::Vanished { port, errno }) => session.switch.port_vanished(port, errno),
-        Event::Report(Report::PathMtu { peer, mtu }) => session.switch.set_path_mtu(peer, mtu),
+        Event::Report(report) => take(&mut session.switch, report),
         Event::NextHops(hops) => session.switch.set_next_hops(hops),
         Event::Reload => match session.switch.reload() {
             Ok(()) => tracing::info!(generation = session.switch.generation(), "configuration reloaded"),
@@ -67,11 +86,11 @@ fn handle(session: &mut Session, event: Event) {
 }
 
 /// Passes the slow path's reports on. Learnt addresses may be lost when the control thread is behind: they are seen again.
-pub fn reporter(events: Sender<Event>) -> Box<dyn Fn(Report) + Send> {
+pub fn reporter(events: Sender<Event>, reports: Sender<Report>) -> Box<dyn Fn(Report) + Send> {
     Box::new(move |report| match report {
         // A router says it again with the next packet that is too big.
         Report::Learn(_) | Report::PathMtu { .. } => {
-            let _ = events.try_send(Event::Report(report));
+            let _ = reports.try_send(report);
         }
         Report::Vanished { .. } => {
             // On a thread of its own: a full channel must not hold the slow path up.

@@ -3,8 +3,10 @@
 //! Only [`Desired::try_from`] makes one, so whoever holds a `Desired` need not check again: every index points at
 //! something, addresses are unique, roles fit their networks. Indices are places in the vectors.
 
+mod addresses;
 mod check;
 mod fabric;
+mod kinds;
 mod rules;
 
 use std::{net::IpAddr, time::Duration};

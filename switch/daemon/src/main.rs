@@ -1,7 +1,7 @@
 //! `weftd`: the switch.
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, process::ExitCode, thread};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, thread};
 
 use clap::Parser;
 use crossbeam::channel;
@@ -60,8 +60,10 @@ fn main() -> ExitCode {
 fn start_log(arguments: &Arguments) {
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    // Escape codes are for terminals, not for the journal.
+    let is_colourful = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(is_colourful);
+    let log = log.with_writer(std::io::stderr);
     if arguments.log_json { log.json().init() } else { log.init() }
 }
 
@@ -69,31 +71,36 @@ type AnyError = Box<dyn std::error::Error>;
 
 fn run(path: PathBuf) -> Result<(), AnyError> {
     let (config, desired) = config::check(&path)?;
-    /// Events the control thread may be behind; learnt addresses beyond it are lost, and seen again.
-    const EVENTS: usize = 8192;
+    /// Requests and the like that the control thread may be behind.
+    const EVENTS: usize = 1024;
+    /// Learnt addresses it may be behind; those beyond are lost, and seen again.
+    const REPORTS: usize = 8192;
     let (events, receiver) = channel::bounded(EVENTS);
+    let (reports, report_receiver) = channel::bounded(REPORTS);
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The socket first: two weftds on one node would fight over ports.
     let socket = {
         let _guard = tokio.enter();
         ControlSocket::bind(&config.node.control, config.node.control_group.as_deref())?
     };
-    let runtime = Runtime::start(&desired.pmd, control::reporter(events.clone()))?;
+    let runtime = Runtime::start(&desired.pmd, control::reporter(events.clone(), reports.clone()))?;
     if !runtime.memory.hugepages() {
         tracing::info!("no free hugepages: frame memory is on ordinary pages (vm.nr_hugepages)");
     }
     let mut switch = Switch::new(config.clone(), runtime, Some(path.clone()), events.clone())?;
-    if let Err(error) = switch.apply(config, Retry::Nothing) {
+    if let Err(error) = switch.apply(config, Retry::Start) {
         switch.stop();
         return Err(format!("{}: {error}", path.display()).into());
     }
     let ports = switch.ports.len();
     tracing::info!(node = switch.desired.node.name, ports, control = %switch.config.node.control.display(), "ready");
-    let control =
-        thread::Builder::new().name("control".into()).spawn(move || control::run(switch, &receiver))?;
+    let control = thread::Builder::new()
+        .name("control".into())
+        .spawn(move || control::run(switch, &receiver, &report_receiver))?;
     tokio.block_on(serve(&socket, events))?;
     drop(socket);
     let switch = control.join().map_err(|_| "the control thread panicked")?;
+    drop(reports); // kept until here: a channel that nobody can write to any more would wake the control thread for ever
     match switch.stop() {
         0 => tracing::info!("ended"),
         lost => tracing::warn!(lost, "ended; frames were still in the kernel's hands"),

@@ -6,6 +6,7 @@ pub mod tap;
 use std::{io, net::IpAddr};
 
 use futures_util::TryStreamExt;
+use ipnet::IpNet;
 use rtnetlink::{Handle, RouteMessageBuilder, packet_route::route::RouteMessage};
 use weft_pmd::{Netns, netns};
 
@@ -32,6 +33,20 @@ pub enum NetlinkError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// Somebody else's route.
+    #[error(
+        "{prefix} is routed already, and not over {device}; take another prefix, remove the route (ip route del {prefix}), \
+         or set no_default_route if it is a pod's default route"
+    )]
+    Routed {
+        /// Where it leads.
+        prefix: IpNet,
+        /// The tap.
+        device: String,
+    },
+    /// The node's traffic to pods can't have this source.
+    #[error("node.addresses: {0} is no address of this node; put it on one of its devices, or leave it out")]
+    NoAddress(IpAddr),
     /// No such device.
     #[error("device {0} does not exist")]
     NoDevice(String),

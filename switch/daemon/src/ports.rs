@@ -1,6 +1,6 @@
 //! Opens ports: from the words of a configuration to the drivers of `weft-pmd`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
 use ipnet::IpNet;
 use weft_ctl_api::spec::{self, PortKind, PortSpec, QueuesSpec, RoleSpec};
@@ -28,6 +28,13 @@ pub enum OpenError {
     Netlink(#[from] NetlinkError),
 }
 
+impl OpenError {
+    /// There is no such device, or no such namespace: both may come yet.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Port(PortError::NoDevice { .. } | PortError::NoNetns { .. }))
+    }
+}
+
 /// MTU of a port that has no device to ask.
 const DEFAULT_MTU: u32 = 1500;
 
@@ -40,6 +47,40 @@ pub fn netns(text: &str) -> Netns {
     } else {
         Netns::Name(text.to_owned())
     }
+}
+
+/// Where a port's device is: two ports of one place are after the same device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The device's name.
+    pub device: String,
+    /// What its namespace is, however it is named; one that is not there yet is its path.
+    netns: Result<(u64, u64), PathBuf>,
+}
+
+/// Where a port's device is, if it has one.
+pub fn place(spec: &PortSpec) -> Option<Place> {
+    let path = spec.netns.as_deref().map_or("/proc/self/ns/net".into(), |text| netns(text).path());
+    let identity = fs::metadata(&path).map(|meta| (meta.dev(), meta.ino())).map_err(|_| path);
+    Some(Place { device: spec.device.clone()?, netns: identity })
+}
+
+/// Whether a port could be opened, as far as can be told without changing anything.
+pub fn probe(spec: &PortSpec) -> Result<(), OpenError> {
+    let (device, place) = (spec.device.clone().unwrap_or_default(), spec.netns.as_deref().map(netns));
+    match spec.kind {
+        PortKind::Xsk => xsk::probe(&xsk_spec(spec, device)?)?,
+        PortKind::Packet => drop(packet::probe(&device, place.as_ref())?),
+        PortKind::Tap => {
+            let file = place.as_ref().map(Netns::open).transpose();
+            file.map_err(|source| PortError::NoNetns {
+                netns: place.clone().unwrap_or(Netns::Pid(0)),
+                source,
+            })?;
+        }
+        PortKind::Null | PortKind::Gen | PortKind::Pcap => {}
+    }
+    Ok(())
 }
 
 /// Opens a port. A tap is made, placed and configured.
@@ -106,7 +147,7 @@ fn xsk_spec(spec: &PortSpec, device: String) -> Result<xsk::Spec, PortError> {
 }
 
 /// Generated traffic is as if from a pod behind the port: to the gateway's MAC, from the endpoint's addresses on.
-fn gen_spec(desired: &Desired, spec: &PortSpec) -> Result<gen_udp::Spec, PortError> {
+pub(crate) fn gen_spec(desired: &Desired, spec: &PortSpec) -> Result<gen_udp::Spec, PortError> {
     let network = desired.networks.iter().find(|network| network.mode == Mode::Routed);
     let own = desired.endpoints.iter().find(|endpoint| desired.ports[endpoint.port].name == spec.name);
     let other = desired.endpoints.iter().find(|endpoint| desired.ports[endpoint.port].name != spec.name);

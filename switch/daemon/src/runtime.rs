@@ -63,6 +63,13 @@ pub struct Thread {
     handle: Option<JoinHandle<()>>,
 }
 
+impl Thread {
+    /// Whether it runs. One that panicked does not, and its queues stand still.
+    pub fn is_alive(&self) -> bool {
+        self.handle.as_ref().is_some_and(|handle| !handle.is_finished())
+    }
+}
+
 /// The running switch.
 pub struct Runtime {
     /// Frame memory.
@@ -217,4 +224,22 @@ impl Runtime {
 
 fn random_secret() -> HashSecret {
     HashSecret::new(std::array::from_fn(|i| RandomState::new().hash_one(i)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_has_ended_is_told_from_one_that_runs() {
+        let settings = Settings { cores: vec![0, 0], idle: Idle::Adaptive, memory_mib: 8, flows: 16 };
+        let runtime = Runtime::start(&settings, Box::new(drop)).expect("it starts");
+        runtime.command(ThreadId(1), Command::Stop);
+        let deadline = Instant::now() + PATIENCE;
+        while runtime.threads[1].is_alive() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(runtime.threads.iter().map(Thread::is_alive).collect::<Vec<_>>(), [true, false]);
+        runtime.stop();
+    }
 }

@@ -140,6 +140,7 @@ impl Server for Session {
     }
 
     fn endpoint_list(&mut self, call: endpoint::EndpointList) -> Result<endpoint::EndpointRows, Error> {
+        self.check_network(call.network.as_ref())?;
         let wanted = |network: &String| call.network.as_ref().is_none_or(|wanted| wanted == network);
         let all = self.switch.config.endpoint.iter();
         Ok(endpoint::EndpointRows {
@@ -195,6 +196,7 @@ impl Server for Session {
     }
 
     fn fdb_list(&mut self, call: fdb::FdbList) -> Result<fdb::FdbRows, Error> {
+        self.check_network(call.network.as_ref())?;
         Ok(self.fdb_rows(&call))
     }
 

@@ -35,9 +35,9 @@ use crate::{
     assign::assign,
     compile::{Facts, PortFacts, RuleFacts, compile},
     config,
-    desired::{Desired, Invalid, RuleStep},
+    desired::{Desired, Invalid, Role, RuleStep},
     event::Event,
-    netlink::{self, nexthop},
+    netlink::{self, NetlinkError, nexthop},
     ports,
     runtime::Runtime,
 };
@@ -95,6 +95,8 @@ pub struct Switch {
 /// How a configuration is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
+    /// weftd starts: ports whose device is not there yet, but for the node's and the uplink, are taken for removed.
+    Start,
     /// Ports whose device was gone are tried again, and stay removed if it still is.
     Removed,
     /// They are left as they are.
@@ -105,6 +107,10 @@ impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         Self::new(Code::Invalid, format!("{}: {}", invalid.key, invalid.problem)).remedy(invalid.remedy)
     }
+}
+
+fn not_opened(port: &str, error: &ports::OpenError) -> Error {
+    Error::new(Code::Unavailable, format!("port \"{port}\": {error}"))
 }
 
 type Fresh = BTreeMap<usize, Opened>;
@@ -144,26 +150,26 @@ impl Switch {
     /// Goes over to another configuration, or leaves everything as it is and says why.
     pub fn apply(&mut self, config: Config, retry: Retry) -> Result<(), Error> {
         let desired = Desired::try_from(&config)?;
-        if desired.pmd != self.desired.pmd || config.node.control != self.config.node.control {
-            let message = "[pmd] and node.control are read at start only";
-            return Err(Error::new(Code::Invalid, message).remedy("leave them as they are, or restart weftd"));
-        }
+        self.refuse_start_only(&config, &desired)?;
         let mut stale = self.stale_ports(&desired);
+        let mut absent = self.probe(&desired, retry)?;
+        // Whatever can fail fails while all is as it was: ports that take no other's device are opened first.
+        let mut fresh = Fresh::new();
+        self.open_missing(&desired, &mut absent, &stale, &mut fresh)?;
         let replaced = self.set_aside(&desired, &stale);
         stale.retain(|name| self.ports.contains_key(name));
-        let fresh = match self.open_missing(&desired, retry) {
-            Ok(fresh) => fresh,
-            Err(error) => {
-                self.put_back(replaced);
-                return Err(error);
-            }
-        };
+        let outcome = self.open_missing(&desired, &mut absent, &[], &mut fresh);
+        if let Err(error) = outcome.and_then(|()| self.replace_taps(&desired)) {
+            drop(fresh);
+            self.put_back(replaced);
+            return Err(error);
+        }
         for (index, opened) in fresh {
             self.take_in(&desired, index, opened);
         }
+        self.removed.extend(absent);
         self.keep_rules(&desired);
         self.keep_peers(&desired);
-        self.replace_taps(&desired);
         self.config = config;
         self.desired = desired;
         self.removed.retain(|name, _| self.desired.ports.iter().any(|port| port.name == *name));
@@ -175,6 +181,15 @@ impl Switch {
         self.steer();
         self.watch_next_hops();
         Ok(())
+    }
+
+    fn refuse_start_only(&self, config: &Config, desired: &Desired) -> Result<(), Error> {
+        let of_socket = |config: &Config| (config.node.control.clone(), config.node.control_group.clone());
+        if desired.pmd == self.desired.pmd && of_socket(config) == of_socket(&self.config) {
+            return Ok(());
+        }
+        let message = "[pmd], node.control and node.control_group are read at start only";
+        Err(Error::new(Code::Invalid, message).remedy("leave them as they are, or restart weftd"))
     }
 
     /// Reads the configuration file again and goes over to it.
@@ -200,10 +215,10 @@ impl Switch {
         let mut specs = Vec::new();
         for name in stale {
             let Some(open) = self.ports.get(name) else { continue };
-            let device = |spec: &PortSpec| (spec.device.clone(), spec.netns.clone());
-            let returns = desired.ports.iter().any(|port| {
-                port.name == *name || (port.spec.device.is_some() && device(&port.spec) == device(&open.spec))
-            });
+            let place = ports::place(&open.spec);
+            let takes = |place_of: Option<_>| place_of.is_some() && place_of == place;
+            let returns =
+                desired.ports.iter().any(|port| port.name == *name || takes(ports::place(&port.spec)));
             if returns {
                 specs.push(open.spec.clone());
                 self.facts.ports.remove(name);
@@ -215,6 +230,9 @@ impl Switch {
     }
 
     fn put_back(&mut self, specs: Vec<PortSpec>) {
+        if specs.is_empty() {
+            return;
+        }
         for spec in specs {
             let desired = self.desired.clone();
             let Some(index) = desired.ports.iter().position(|port| port.name == spec.name) else { continue };
@@ -227,30 +245,62 @@ impl Switch {
             }
         }
         self.publish();
+        // An uplink opened again has been told nothing yet.
+        self.steer();
+        self.watch_next_hops();
     }
 
-    /// Opens every port that is wanted and not open: all or none.
-    fn open_missing(&mut self, desired: &Desired, retry: Retry) -> Result<Fresh, Error> {
-        let mut fresh = Fresh::new();
+    /// Looks, without touching anything, whether ports that are to be opened can be. Returns those that are left out, and
+    /// why.
+    fn probe(&self, desired: &Desired, retry: Retry) -> Result<BTreeMap<String, String>, Error> {
+        let mut absent = BTreeMap::new();
+        for port in &desired.ports {
+            if self.ports.get(&port.name).is_some_and(|open| open.spec == port.spec) {
+                continue;
+            }
+            let removed = self.removed.get(&port.name);
+            if let (Some(why), Retry::Nothing) = (removed, retry) {
+                absent.insert(port.name.clone(), why.clone());
+                continue;
+            }
+            let may_come_later = retry == Retry::Start && !matches!(port.role, Role::Host | Role::Fabric);
+            match ports::probe(&port.spec) {
+                Ok(()) => {}
+                Err(error) if removed.is_some() || may_come_later && error.is_absence() => {
+                    tracing::warn!(port = port.name, %error, "port left out: a reload tries it again");
+                    absent.insert(port.name.clone(), error.to_string());
+                }
+                Err(error) => return Err(not_opened(&port.name, &error)),
+            }
+        }
+        Ok(absent)
+    }
+
+    /// Opens every port that is wanted and not there, but for those that wait until `stale` ones have let go.
+    fn open_missing(
+        &self,
+        desired: &Desired,
+        absent: &mut BTreeMap<String, String>,
+        stale: &[String],
+        fresh: &mut Fresh,
+    ) -> Result<(), Error> {
+        let held: Vec<_> =
+            stale.iter().filter_map(|name| ports::place(&self.ports.get(name)?.spec)).collect();
         for (index, port) in desired.ports.iter().enumerate() {
-            let was_removed = self.removed.contains_key(&port.name);
-            if self.ports.contains_key(&port.name) || (was_removed && retry == Retry::Nothing) {
+            let is_there = self.ports.contains_key(&port.name) || fresh.contains_key(&index);
+            let waits = || ports::place(&port.spec).is_some_and(|place| held.contains(&place));
+            if is_there || absent.contains_key(&port.name) || !held.is_empty() && waits() {
                 continue;
             }
             match ports::open(desired, index, &self.runtime.memory) {
-                Ok(opened) => {
-                    fresh.insert(index, opened);
+                Ok(opened) => drop(fresh.insert(index, opened)),
+                Err(error) if self.removed.contains_key(&port.name) => {
+                    absent.insert(port.name.clone(), error.to_string());
                 }
-                Err(error) if was_removed => {
-                    self.removed.insert(port.name.clone(), error.to_string());
-                }
-                Err(error) => {
-                    let message = format!("port \"{}\": {error}", port.name);
-                    return Err(Error::new(Code::Unavailable, message));
-                }
+                Err(error) => return Err(not_opened(&port.name, &error)),
             }
         }
-        Ok(fresh)
+        Ok(())
     }
 
     /// Gives an opened port a number and its queues to threads. It is not in a snapshot yet.
@@ -317,19 +367,35 @@ impl Switch {
         self.facts.rules = kept;
     }
 
-    /// Taps whose pod or prefixes have changed get the addresses and routes of the new configuration.
-    fn replace_taps(&self, desired: &Desired) {
+    /// Taps whose pod or prefixes have changed get the addresses and routes of the new configuration: all of them or none.
+    fn replace_taps(&self, desired: &Desired) -> Result<(), Error> {
+        let mut done = Vec::new();
         for (index, port) in desired.ports.iter().enumerate() {
             let is_open_tap = port.spec.kind == PortKind::Tap && self.ports.contains_key(&port.name);
-            let old = self.desired.ports.iter().position(|old| old.name == port.name);
-            let placement = ports::placement(desired, index);
-            if is_open_tap
-                && old.is_some_and(|old| ports::placement(&self.desired, old) != placement)
-                && let Err(error) = netlink::tap::configure(&placement)
-            {
-                tracing::error!(port = port.name, %error, "the tap could not be brought up to date");
+            let Some(old) = self.desired.ports.iter().position(|old| old.name == port.name) else { continue };
+            let (old, new) = (ports::placement(&self.desired, old), ports::placement(desired, index));
+            if !is_open_tap || old == new {
+                continue;
+            }
+            let outcome = match netlink::tap::configure(&new, Some(&old)) {
+                // A pod that ends takes its device with it before anybody says so: it is removed at the next tick.
+                Err(error @ (NetlinkError::NoDevice(_) | NetlinkError::Io { .. })) => {
+                    tracing::warn!(port = port.name, %error, "the tap is not brought up to date");
+                    continue;
+                }
+                outcome => outcome,
+            };
+            done.push((old, new));
+            if let Err(error) = outcome {
+                for (old, new) in &done {
+                    if let Err(error) = netlink::tap::configure(old, Some(new)) {
+                        tracing::error!(port = port.name, %error, "the tap could not be brought back");
+                    }
+                }
+                return Err(not_opened(&port.name, &error.into()));
             }
         }
+        Ok(())
     }
 
     /// Compiles and publishes what is meant and known now.

@@ -38,8 +38,8 @@ impl Policer {
         let cost = cost(self.increment, if self.unit == Unit::Bytes { bytes } else { 1 });
         let mut due = self.due_ns.load(Relaxed);
         loop {
-            let next = due.max(now_ns) + cost;
-            if next > now_ns + self.tolerance_ns {
+            let next = due.max(now_ns).saturating_add(cost);
+            if next > now_ns.saturating_add(self.tolerance_ns) {
                 return false;
             }
             match self.due_ns.compare_exchange_weak(due, next, Relaxed, Relaxed) {
@@ -51,7 +51,7 @@ impl Policer {
 }
 
 fn cost(increment: u64, units: u64) -> u64 {
-    ((u128::from(increment) * u128::from(units)) >> 16) as u64
+    u64::try_from((u128::from(increment) * u128::from(units)) >> 16).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -66,6 +66,22 @@ mod tests {
         // Offered 10,000 per second for one second: 1000 pass (and what the bucket regained meanwhile).
         let passed = (1..=10_000).filter(|i| policer.allow(64, 5_000_000_000 + i * 100_000)).count();
         assert!((999..=1001).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn no_rate_or_burst_overflows() {
+        for (rate, burst) in
+            [(1, u64::MAX), (1, u64::MAX / 1_000_000_000), (0, u64::MAX), (u64::MAX, u64::MAX)]
+        {
+            let policer = Policer::new(Unit::Bytes, rate, burst);
+            for now_ns in [0, 1_u64 << 40, u64::MAX - 1] {
+                assert!(policer.allow(1, now_ns), "{rate} {burst} {now_ns}");
+            }
+        }
+        // A packet that takes for ever to pay for does not pass, and does no harm.
+        let policer = Policer::new(Unit::Bytes, 1, 1);
+        assert!(!policer.allow(u64::MAX, u64::MAX / 2));
+        assert!(policer.allow(1, u64::MAX / 2));
     }
 
     #[test]

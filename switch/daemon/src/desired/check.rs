@@ -1,33 +1,31 @@
 //! Config → Desired: every reference resolved, every contradiction named.
 
-use std::{collections::BTreeMap, collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, collections::BTreeSet, time::Duration};
 
-use weft_ctl_api::spec::{
-    Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, PortKind, PortSpec, RoleSpec,
-};
+use weft_ctl_api::spec::{Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, PortSpec, RoleSpec};
 use weft_dataplane::{snapshot::Mode, thread::Idle};
-use weft_wire::{Mac, PortId};
+use weft_wire::Mac;
 
-use super::{Desired, Endpoint, Invalid, Network, Node, Peer, Port, Role, fabric, rules};
+use super::{Desired, Endpoint, Fabric, Invalid, Network, Node, Port, Role, addresses, fabric, kinds, rules};
 use crate::runtime::Settings;
 
-/// Linux's IFNAMSIZ less the terminating zero (if.h).
-const DEVICE_NAME_MAX: usize = 15;
-/// Networks and ports are numbered in 16 bits; ports also cost a table slot in each thread.
+/// Networks, peers and ports are numbered in 16 bits; ports also cost a table slot in each thread.
 const PORTS_MAX: usize = 4096;
+const NETWORKS_MAX: usize = 4096;
+const PEERS_MAX: usize = u16::MAX as usize;
+/// A flow's program names rules and rewrites in 16 bits.
+const RULES_MAX: usize = u16::MAX as usize;
+const REWRITES_MAX: usize = u16::MAX as usize;
 
 pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
     unique("network", config.network.iter().map(|network| &network.name))?;
     unique("port", config.port.iter().map(|port| &port.name))?;
     unique("endpoint", config.endpoint.iter().map(|endpoint| &endpoint.name))?;
     unique("flow", config.flow.iter().map(|flow| &flow.name))?;
-    if config.port.len() > PORTS_MAX || PortId::from_index(config.port.len() as u16).is_none() {
-        return Err(Invalid::new(
-            "port",
-            format!("{} ports", config.port.len()),
-            format!("use {PORTS_MAX} at most"),
-        ));
-    }
+    at_most("port", config.port.len(), PORTS_MAX)?;
+    at_most("network", config.network.len(), NETWORKS_MAX)?;
+    at_most("flow", config.flow.len(), RULES_MAX)?;
+    at_most("fabric.peer", config.fabric.as_ref().map_or(0, |fabric| fabric.peer.len()), PEERS_MAX)?;
     let gateway_mac = gateway_mac(config)?;
     let networks: Vec<Network> =
         config.network.iter().map(|spec| network(spec, gateway_mac)).collect::<Result<_, _>>()?;
@@ -36,16 +34,18 @@ pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
         config.port.iter().map(|spec| port(spec, &networks, &pmd.cores)).collect::<Result<_, _>>()?;
     one_of_a_kind(&ports, Role::Host, "host")?;
     one_of_a_kind(&ports, Role::Fabric, "fabric")?;
-    devices_differ(&ports)?;
+    kinds::devices_differ(&ports)?;
     let endpoints: Vec<Endpoint> =
         config.endpoint.iter().map(|spec| endpoint(spec, &networks, &ports)).collect::<Result<_, _>>()?;
     endpoints_fit(&endpoints, &networks, &ports)?;
     let (fabric, peers) = fabric::fabric(config, &networks)?;
+    rewrites_fit(&networks, &endpoints, &fabric, peers.len())?;
     let rules =
         config.flow.iter().map(|spec| rules::rule(spec, &networks, &ports)).collect::<Result<_, _>>()?;
     let node = Node { name: config.node.name.clone(), addresses: config.node.addresses.clone() };
-    addresses_differ(&node, &networks, &endpoints, &peers)?;
-    Ok(Desired {
+    addresses::differ(&node, &networks, &endpoints, &peers)?;
+    addresses::prefixes_are_apart(&node, &networks, &peers)?;
+    let desired = Desired {
         node,
         pmd,
         flow_idle_s: config.pmd.flow_idle_timeout_s,
@@ -55,7 +55,35 @@ pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
         fabric,
         peers,
         rules,
-    })
+    };
+    kinds::generators(&desired)?;
+    Ok(desired)
+}
+
+fn at_most(noun: &str, count: usize, most: usize) -> Result<(), Invalid> {
+    if count > most {
+        return Err(Invalid::new(noun, format!("there are {count}"), format!("use {most} at most")));
+    }
+    Ok(())
+}
+
+/// Headers are rewritten for each routed endpoint, for the node, and for each peer: once, or in tunnels once for each gateway.
+fn rewrites_fit(
+    networks: &[Network],
+    endpoints: &[Endpoint],
+    fabric: &Fabric,
+    peers: usize,
+) -> Result<(), Invalid> {
+    let routed = endpoints.iter().filter(|endpoint| networks[endpoint.network].mode == Mode::Routed).count();
+    let in_tunnels = networks.iter().filter(|network| network.vni.is_some());
+    let gateways: BTreeSet<Mac> = in_tunnels.map(|network| network.gateway_mac).collect();
+    let each = if *fabric == Fabric::Native { 1 } else { gateways.len() };
+    if 1 + routed + peers * each > REWRITES_MAX {
+        let problem = format!("{routed} routed endpoints and {peers} peers are too many together");
+        let remedy = format!("use {} at most, a peer counting {each}", REWRITES_MAX - 1);
+        return Err(Invalid::new("endpoint", problem, remedy));
+    }
+    Ok(())
 }
 
 pub(super) fn unique<'a>(noun: &str, names: impl Iterator<Item = &'a String>) -> Result<(), Invalid> {
@@ -118,6 +146,7 @@ fn network(spec: &NetworkSpec, gateway_mac: Mac) -> Result<Network, Invalid> {
         return Err(Invalid::new(key("vlan"), "a routed network has no trunk ports", remedy));
     }
     for gateway in &spec.gateways {
+        addresses::check(key("gateways"), *gateway)?;
         if !spec.prefixes.iter().any(|prefix| prefix.contains(gateway)) {
             let problem = format!("{gateway} is in none of the network's prefixes");
             return Err(Invalid::new(
@@ -210,6 +239,10 @@ fn port(spec: &PortSpec, networks: &[Network], cores: &[usize]) -> Result<Port, 
         let remedy = "leave it out; a pod's network is its endpoint's, a trunk's are in `networks`";
         return Err(Invalid::new(key("network"), "only an access port has a network of its own", remedy));
     }
+    if !spec.networks.is_empty() && spec.role != RoleSpec::Trunk {
+        let remedy = "leave it out, or use role = \"trunk\"";
+        return Err(Invalid::new(key("networks"), "only a trunk port has several networks", remedy));
+    }
     for core in &spec.cores {
         if !cores.contains(core) {
             let problem = format!("no PMD thread runs on core {core}");
@@ -219,7 +252,7 @@ fn port(spec: &PortSpec, networks: &[Network], cores: &[usize]) -> Result<Port, 
     if let Some(mac) = spec.mac {
         check_mac(key("mac"), mac)?;
     }
-    check_kind(spec)?;
+    kinds::check(spec)?;
     Ok(Port { name: spec.name.clone(), role, spec: spec.clone() })
 }
 
@@ -246,60 +279,6 @@ fn trunk(
         }
     }
     Ok(indices)
-}
-
-/// What a kind needs, and what it has no use for.
-fn check_kind(spec: &PortSpec) -> Result<(), Invalid> {
-    let key = |field: &str| format!("port \"{}\".{field}", spec.name);
-    let needs_device = matches!(spec.kind, PortKind::Xsk | PortKind::Packet | PortKind::Tap);
-    match &spec.device {
-        None if needs_device => {
-            let problem = format!("a port of kind {} needs a device", spec.kind);
-            return Err(Invalid::new(key("device"), problem, "add device = \"…\""));
-        }
-        Some(_) if !needs_device => {
-            let problem = format!("a port of kind {} has no device", spec.kind);
-            return Err(Invalid::new(key("device"), problem, "leave it out"));
-        }
-        Some(name)
-            if name.is_empty()
-                || name.len() > DEVICE_NAME_MAX
-                || name == "."
-                || name == ".."
-                || name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) =>
-        {
-            let remedy = format!("use 1 to {DEVICE_NAME_MAX} characters without /, : and white space");
-            return Err(Invalid::new(key("device"), format!("{name:?} can't be a device's name"), remedy));
-        }
-        _ => {}
-    }
-    let only = |field: &str, is_set: bool, kind: PortKind| {
-        if is_set && spec.kind != kind {
-            let problem = format!("only ports of kind {kind} have it");
-            return Err(Invalid::new(key(field), problem, "leave it out"));
-        }
-        Ok(())
-    };
-    only("mac", spec.mac.is_some(), PortKind::Tap)?;
-    only("addresses", !spec.addresses.is_empty(), PortKind::Tap)?;
-    only("flows", spec.flows.is_some(), PortKind::Gen)?;
-    only("size", spec.size.is_some(), PortKind::Gen)?;
-    only("limit", spec.limit.is_some(), PortKind::Gen)?;
-    only("rx_file", spec.rx_file.is_some(), PortKind::Pcap)?;
-    only("tx_file", spec.tx_file.is_some(), PortKind::Pcap)?;
-    if spec.no_gro && !matches!(spec.kind, PortKind::Tap | PortKind::Packet) {
-        let problem = format!("a port of kind {} takes no super-frames", spec.kind);
-        return Err(Invalid::new(key("no_gro"), problem, "leave it out"));
-    }
-    if let Some(mtu) = spec.mtu.filter(|mtu| !(68..=65_535).contains(mtu)) {
-        // RFC 791: 68 bytes is the least an internet module must forward; RFC 8200 asks 1280 for IPv6.
-        return Err(Invalid::new(
-            key("mtu"),
-            format!("{mtu} bytes"),
-            "use 68 to 65535 (1280 and more for IPv6)",
-        ));
-    }
-    Ok(())
 }
 
 fn unknown<'a>(key: String, noun: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Invalid {
@@ -332,27 +311,14 @@ fn one_of_a_kind(ports: &[Port], role: Role, word: &str) -> Result<(), Invalid> 
     }
 }
 
-fn devices_differ(ports: &[Port]) -> Result<(), Invalid> {
-    let mut seen = BTreeMap::new();
-    for port in ports {
-        let Some(device) = &port.spec.device else { continue };
-        if let Some(other) = seen.insert((&port.spec.netns, device), &port.name) {
-            let problem = format!("port \"{other}\" has device {device} already");
-            return Err(Invalid::new(
-                format!("port \"{}\".device", port.name),
-                problem,
-                "a device is one port's",
-            ));
-        }
-    }
-    Ok(())
-}
-
 fn endpoint(spec: &EndpointSpec, networks: &[Network], ports: &[Port]) -> Result<Endpoint, Invalid> {
     let key = |field: &str| format!("endpoint \"{}\".{field}", spec.name);
     let network = find_network(key("network"), &spec.network, networks)?;
     let port = find_port(key("port"), &spec.port, ports)?;
     check_mac(key("mac"), spec.mac)?;
+    for address in &spec.addresses {
+        addresses::check(key("addresses"), *address)?;
+    }
     if ports[port].role != Role::Pod {
         let problem = format!("port \"{}\" is not for pods", spec.port);
         return Err(Invalid::new(key("port"), problem, "name a port whose role is pod"));
@@ -396,44 +362,6 @@ fn endpoints_fit(endpoints: &[Endpoint], networks: &[Network], ports: &[Port]) -
             let port = &ports[endpoint.port].name;
             let problem = format!("port \"{port}\" has endpoint \"{}\" of another network", other.name);
             return Err(Invalid::new(key("network"), problem, "a pod port's endpoints are of one network"));
-        }
-    }
-    Ok(())
-}
-
-/// Cluster-unique addresses: no two of the routed networks, the node and its peers share one.
-fn addresses_differ(
-    node: &Node,
-    networks: &[Network],
-    endpoints: &[Endpoint],
-    peers: &[Peer],
-) -> Result<(), Invalid> {
-    let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
-    let mut claim = |address: IpAddr, owner: String| match owners.insert(address, owner.clone()) {
-        Some(other) => Err(Invalid::new(
-            owner,
-            format!("{address} is {other} already"),
-            "give each an address of its own",
-        )),
-        None => Ok(()),
-    };
-    for address in &node.addresses {
-        claim(*address, "node.addresses".into())?;
-    }
-    for network in networks {
-        for gateway in &network.gateways {
-            claim(*gateway, format!("network \"{}\".gateways", network.name))?;
-        }
-    }
-    for endpoint in endpoints.iter().filter(|endpoint| networks[endpoint.network].mode == Mode::Routed) {
-        for address in &endpoint.addresses {
-            claim(*address, format!("endpoint \"{}\".addresses", endpoint.name))?;
-        }
-    }
-    for peer in peers {
-        claim(peer.address, format!("fabric.peer \"{}\".address", peer.name))?;
-        for address in &peer.addresses {
-            claim(*address, format!("fabric.peer \"{}\".addresses", peer.name))?;
         }
     }
     Ok(())

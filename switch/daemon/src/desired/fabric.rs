@@ -25,7 +25,6 @@ pub(super) fn fabric(config: &Config, networks: &[Network]) -> Result<(Fabric, V
         return Err(Invalid::new("fabric.peer", "no port leads to other nodes", remedy));
     }
     unique("fabric.peer", spec.peer.iter().map(|peer| &peer.name))?;
-    prefixes_are_others(spec, networks)?;
     let fabric = match spec.mode {
         FabricMode::Native => native(spec)?,
         FabricMode::Vxlan => tunnels(spec, Encapsulation::Vxlan, Vxlan::PORT)?,
@@ -67,25 +66,6 @@ fn tunnels(spec: &FabricSpec, encapsulation: Encapsulation, assigned: u16) -> Re
             flood_rate: spec.flood_rate.max(1),
         }),
     }
-}
-
-fn prefixes_are_others(spec: &FabricSpec, networks: &[Network]) -> Result<(), Invalid> {
-    for peer in &spec.peer {
-        for prefix in &peer.prefixes {
-            let own = networks.iter().flat_map(|network| &network.prefixes);
-            if let Some(own) = own.into_iter().find(|own| {
-                own.contains(&prefix.addr()) && own.prefix_len() >= prefix.prefix_len() || prefix == *own
-            }) {
-                let key = format!("fabric.peer \"{}\".prefixes", peer.name);
-                return Err(Invalid::new(
-                    key,
-                    format!("{prefix} is this node's own ({own})"),
-                    "each prefix is one node's",
-                ));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A packet's network is told by its VNI. Bridged networks without one stay on this node.

@@ -29,7 +29,9 @@ pub(super) fn rule(spec: &FlowSpec, networks: &[Network], ports: &[Port]) -> Res
         ActionSpec::PushVlan(vlan) => Ok(RuleStep::PushVlan(*vlan)),
         ActionSpec::PopVlan => Ok(RuleStep::PopVlan),
         ActionSpec::Mirror(port) => check::find_port(key("actions"), port, ports).map(RuleStep::Mirror),
-        ActionSpec::Police(rate) => Ok(police(rate)),
+        ActionSpec::Police(rate) => police(rate).map_err(|problem| {
+            Invalid::new(key("actions"), problem, "make the burst smaller, or the rate higher")
+        }),
         ActionSpec::Drop | ActionSpec::Continue | ActionSpec::Output(_) => {
             let problem = format!("actions follow behind {action}, which ends the rule");
             Err(Invalid::new(key("actions"), problem, "make it the last"))
@@ -56,20 +58,28 @@ fn field(set: SetSpec) -> SetField {
 }
 
 /// Without a burst, 50 ms at the rate, and at least one full-sized frame (or super-frame, for bytes).
-fn police(rate: &Rate) -> RuleStep {
+fn police(rate: &Rate) -> Result<RuleStep, String> {
+    let given = rate.burst.is_some();
     const DEFAULT_BURSTS_PER_SECOND: u64 = 20;
     const LARGEST_FRAME: u64 = 65_550;
-    match rate.unit {
+    /// More at once than an hour's worth is no limit; and the policer counts in nanoseconds.
+    const SECONDS_AT_ONCE: u64 = 3600;
+    let (unit, rate, burst) = match rate.unit {
         RateUnit::Packets => {
             let burst = rate.burst.unwrap_or(rate.per_second / DEFAULT_BURSTS_PER_SECOND).max(1);
-            RuleStep::Police { unit: Unit::Packets, rate: rate.per_second, burst }
+            (Unit::Packets, rate.per_second.max(1), burst)
         }
         RateUnit::Bits => {
             let bytes = (rate.per_second / 8).max(1);
             let burst = rate.burst.unwrap_or((bytes / DEFAULT_BURSTS_PER_SECOND).max(LARGEST_FRAME));
-            RuleStep::Police { unit: Unit::Bytes, rate: bytes, burst }
+            (Unit::Bytes, bytes, burst)
         }
+    };
+    // A slow rate without a burst of its own gets room for one frame all the same.
+    if given && burst / rate > SECONDS_AT_ONCE {
+        return Err(format!("a burst of {burst} is more than an hour's worth of {rate} a second"));
     }
+    Ok(RuleStep::Police { unit, rate, burst })
 }
 
 fn matching(spec: &FlowSpec, networks: &[Network]) -> Result<Match, Invalid> {

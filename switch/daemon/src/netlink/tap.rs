@@ -1,13 +1,19 @@
 //! Puts a tap where it belongs: its namespace, name, MAC, MTU, addresses and routes.
 
-use std::{fs::File, net::IpAddr, os::fd::AsRawFd};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsRawFd,
+};
 
+use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::{
     Handle, LinkUnspec, RouteMessageBuilder,
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
-        route::RouteScope,
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope},
     },
 };
 use weft_pmd::Netns;
@@ -34,6 +40,33 @@ pub struct Placement {
     pub gateways: Vec<IpAddr>,
 }
 
+/// A route over the tap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Route {
+    prefix: IpNet,
+    gateway: Option<IpAddr>,
+    source: Option<IpAddr>,
+}
+
+impl Placement {
+    /// Its routes, each behind those that it needs.
+    fn routes(&self) -> Vec<Route> {
+        let direct = |prefix, source| Route { prefix, gateway: None, source };
+        let on_link = self.on_link.iter().map(|(prefix, source)| direct(*prefix, *source));
+        let mut routes: Vec<Route> = on_link.collect();
+        for gateway in &self.gateways {
+            let everything = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+            routes.push(direct(IpNet::from(*gateway), None));
+            routes.extend(everything.parse().map(|prefix| Route {
+                prefix,
+                gateway: Some(*gateway),
+                source: None,
+            }));
+        }
+        routes
+    }
+}
+
 fn refused(
     step: &'static str,
     device: &str,
@@ -46,7 +79,7 @@ fn refused(
 pub fn place(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
     let device = &placement.device;
     let netns = placement.netns.as_ref();
-    let file = netns.map(|netns| File::open(netns.path())).transpose();
+    let file = netns.map(Netns::open).transpose();
     let file = file.map_err(|source| NetlinkError::Io {
         place: netns.map_or(String::new(), |netns| netns.path().display().to_string()),
         source,
@@ -60,11 +93,12 @@ pub fn place(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
         let remedy = "the namespace has a device of this name already: remove it, or choose another";
         handle.link().set(message.build()).execute().await.map_err(refused("placing the tap", device, remedy))
     })?;
-    configure(placement)
+    configure(placement, None)
 }
 
-/// Brings a placed tap's MAC, MTU, addresses and routes to what they should be. What is there already is left alone.
-pub fn configure(placement: &Placement) -> Result<(), NetlinkError> {
+/// Brings a placed tap's MAC, MTU, addresses and routes to what they should be. What `old` had and is no longer wanted goes;
+/// what others put there is left alone.
+pub fn configure(placement: &Placement, old: Option<&Placement>) -> Result<(), NetlinkError> {
     let device = placement.device.as_str();
     with_handle(placement.netns.as_ref(), |handle| async move {
         let index = index_of(&handle, device).await?;
@@ -84,6 +118,9 @@ pub fn configure(placement: &Placement) -> Result<(), NetlinkError> {
             device,
             remedy,
         ))?;
+        if let Some(old) = old {
+            remove_unwanted(&handle, index, old, placement).await?;
+        }
         for address in &placement.addresses {
             add_address(&handle, index, *address).await.map_err(refused(
                 "adding an address",
@@ -91,22 +128,49 @@ pub fn configure(placement: &Placement) -> Result<(), NetlinkError> {
                 "see ip-address(8)",
             ))?;
         }
-        for (prefix, source) in &placement.on_link {
-            let added = add_route(&handle, index, *prefix, None, *source).await;
-            added.map_err(refused("adding a route", device, "see ip-route(8)"))?;
-        }
-        for gateway in &placement.gateways {
-            let remedy = "an address of the gateway's family must be on the device";
-            let direct = add_route(&handle, index, IpNet::from(*gateway), None, None).await;
-            direct.map_err(refused("adding a route to the gateway", device, remedy))?;
-            let everything = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-            if let Ok(everything) = everything.parse() {
-                let default = add_route(&handle, index, everything, Some(*gateway), None).await;
-                default.map_err(refused("adding the default route", device, remedy))?;
-            }
+        let own = own_routes(&handle, index).await;
+        for route in placement.routes() {
+            add_route(&handle, index, device, &route, own.contains(&route.prefix)).await?;
         }
         Ok(())
     })
+}
+
+/// Routes go first: without their source address, some go by themselves and some stay.
+async fn remove_unwanted(
+    handle: &Handle,
+    index: u32,
+    old: &Placement,
+    new: &Placement,
+) -> Result<(), NetlinkError> {
+    let (device, own, wanted) = (new.device.as_str(), own_routes(handle, index).await, new.routes());
+    let failed = refused("removing a route", device, "see ip-route(8)");
+    // Whoever needs another goes before it.
+    for route in old.routes().iter().rev() {
+        let stays = wanted.iter().any(|new| (new.prefix, new.gateway) == (route.prefix, route.gateway));
+        if stays || !own.contains(&route.prefix) {
+            continue;
+        }
+        let message = route_message(index, route).map_err(&failed)?;
+        handle.route().del(message).execute().await.map_err(&failed)?;
+    }
+    for address in old.addresses.iter().filter(|address| !new.addresses.contains(address)) {
+        let message = handle.address().add(index, address.addr(), address.prefix_len()).message_mut().clone();
+        match handle.address().del(message).execute().await {
+            Err(error) if kind_of(&error) != Some(io::ErrorKind::AddrNotAvailable) => {
+                return Err(refused("removing an address", device, "see ip-address(8)")(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn kind_of(error: &rtnetlink::Error) -> Option<io::ErrorKind> {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => Some(message.to_io().kind()),
+        _ => None,
+    }
 }
 
 /// Without duplicate address detection: the switch knows whose the address is.
@@ -120,24 +184,69 @@ async fn add_address(handle: &Handle, index: u32, address: IpNet) -> Result<(), 
     request.execute().await
 }
 
-async fn add_route(
-    handle: &Handle,
-    index: u32,
-    prefix: IpNet,
-    gateway: Option<IpAddr>,
-    source: Option<IpAddr>,
-) -> Result<(), rtnetlink::Error> {
+/// What is routed over the device by the main table.
+async fn own_routes(handle: &Handle, index: u32) -> BTreeSet<IpNet> {
+    let mut own = BTreeSet::new();
+    let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
+    for (everything, any) in [(v4, IpAddr::from([0_u8; 4])), (v6, IpAddr::from([0_u8; 16]))] {
+        let mut routes = std::pin::pin!(handle.route().get(everything).execute());
+        while let Ok(Some(route)) = routes.try_next().await {
+            let leads_here = route.attributes.contains(&RouteAttribute::Oif(index));
+            if leads_here && route.header.table == RouteHeader::RT_TABLE_MAIN {
+                own.extend(prefix_of(&route, any));
+            }
+        }
+    }
+    own
+}
+
+fn prefix_of(route: &RouteMessage, default: IpAddr) -> Option<IpNet> {
+    let address = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::from(*v4)),
+        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::from(*v6)),
+        _ => None,
+    });
+    IpNet::new(address.unwrap_or(default), route.header.destination_prefix_length).ok()
+}
+
+fn route_message(index: u32, route: &Route) -> Result<RouteMessage, rtnetlink::Error> {
     let nonsense = |_| rtnetlink::Error::RequestFailed;
     let mut builder = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(prefix.addr(), prefix.prefix_len())
+        .destination_prefix(route.prefix.addr(), route.prefix.prefix_len())
         .map_err(nonsense)?
         .output_interface(index);
-    builder = match gateway {
+    builder = match route.gateway {
         Some(gateway) => builder.gateway(gateway).map_err(nonsense)?,
         None => builder.scope(RouteScope::Link),
     };
-    if let Some(source) = source {
+    if let Some(source) = route.source {
         builder = builder.pref_source(source).map_err(nonsense)?;
     }
-    handle.route().add(builder.build()).replace().execute().await
+    Ok(builder.build())
+}
+
+/// Only a route that leads over this tap already is replaced: all others are the node's, or the pod's, own.
+async fn add_route(
+    handle: &Handle,
+    index: u32,
+    device: &str,
+    route: &Route,
+    is_own: bool,
+) -> Result<(), NetlinkError> {
+    let remedy = if route.gateway.is_some() {
+        "an address of the gateway's family must be on the device"
+    } else {
+        "see ip-route(8)"
+    };
+    let failed = refused("adding a route", device, remedy);
+    let request = handle.route().add(route_message(index, route).map_err(&failed)?);
+    let outcome = if is_own { request.replace().execute().await } else { request.execute().await };
+    outcome.map_err(|error| match (kind_of(&error), route.source) {
+        (Some(io::ErrorKind::AlreadyExists), _) => {
+            NetlinkError::Routed { prefix: route.prefix, device: device.to_owned() }
+        }
+        (Some(io::ErrorKind::InvalidInput), Some(source)) => NetlinkError::NoAddress(source),
+        _ => failed(error),
+    })
 }

@@ -5,11 +5,16 @@ use weft_ctl_api::{
     fdb::{FdbFlush, FdbList, FdbRow, FdbRows},
     network::{NetworkRow, NetworkRows},
     port::PortDel,
-    spec::PortSpec,
+    spec::{ActionSpec, FlowSpec, PortSpec, RoleSpec},
 };
 
 use super::{Session, must_be_new, not_found, take};
 use crate::{compile::Place, desired::Role};
+
+fn names_port(flow: &FlowSpec, name: &str) -> bool {
+    let sends = |action: &ActionSpec| matches!(action, ActionSpec::Output(port) | ActionSpec::Mirror(port) if port == name);
+    flow.matching.port.as_deref() == Some(name) || flow.actions.iter().any(sends)
+}
 
 impl Session {
     pub(super) fn add_port(&mut self, port: PortSpec) -> Result<Done, Error> {
@@ -44,29 +49,41 @@ impl Session {
         self.change(
             |_| format!("port {name} removed"),
             |config| {
-                take(&mut config.port, "port", name, |port| &port.name)?;
+                let gone = take(&mut config.port, "port", name, |port| &port.name)?;
                 if call.force {
                     config.endpoint.retain(|endpoint| endpoint.port != *name);
-                    let names = |flow: &weft_ctl_api::spec::FlowSpec| {
-                        flow.matching.port.as_ref() == Some(name)
-                            || flow.actions.iter().any(|action| {
-                                use weft_ctl_api::spec::ActionSpec::{Mirror, Output};
-                                matches!(action, Output(port) | Mirror(port) if port == name)
-                            })
-                    };
-                    config.flow.retain(|flow| !names(flow));
+                    config.flow.retain(|flow| !names_port(flow, name));
                 }
-                let users: Vec<&str> = config
+                let endpoints: Vec<&str> = config
                     .endpoint
                     .iter()
                     .filter(|endpoint| endpoint.port == *name)
                     .map(|endpoint| endpoint.name.as_str())
                     .collect();
-                if users.is_empty() {
-                    return Ok(());
+                let mut users = Vec::new();
+                if !endpoints.is_empty() {
+                    users.push(format!("port {name} still has endpoints: {}", endpoints.join(", ")));
                 }
-                let message = format!("port {name} still has endpoints: {}", users.join(", "));
-                Err(Error::new(Code::InUse, message).remedy("remove them first, or say --force"))
+                let rules: Vec<&str> = config
+                    .flow
+                    .iter()
+                    .filter(|flow| names_port(flow, name))
+                    .map(|flow| flow.name.as_str())
+                    .collect();
+                if !rules.is_empty() {
+                    users.push(format!("port {name} is still named by flow rules: {}", rules.join(", ")));
+                }
+                if !users.is_empty() {
+                    let message = users.join("; ");
+                    return Err(Error::new(Code::InUse, message).remedy("remove them first, or say --force"));
+                }
+                let peers = config.fabric.iter().flat_map(|fabric| &fabric.peer);
+                let peers: Vec<&str> = peers.map(|peer| peer.name.as_str()).collect();
+                if gone.role == RoleSpec::Fabric && !peers.is_empty() {
+                    let message = format!("port {name} still leads to peers: {}", peers.join(", "));
+                    return Err(Error::new(Code::InUse, message).remedy("remove them first"));
+                }
+                Ok(())
             },
         )
     }
@@ -84,6 +101,8 @@ impl Session {
                     port.network.as_deref() == Some(name) || port.networks.iter().any(|n| n == name)
                 });
                 users.extend(ports.map(|port| format!("port {}", port.name)));
+                let rules = config.flow.iter().filter(|flow| flow.matching.network.as_deref() == Some(name));
+                users.extend(rules.map(|flow| format!("flow rule {}", flow.name)));
                 if users.is_empty() {
                     return Ok(());
                 }
@@ -112,6 +131,17 @@ impl Session {
             }
         };
         NetworkRows { networks: desired.networks.iter().enumerate().map(row).collect() }
+    }
+
+    /// A network that is to be shown must exist.
+    pub(super) fn check_network(&self, name: Option<&String>) -> Result<(), Error> {
+        let mut names = self.switch.config.network.iter().map(|network| network.name.as_str());
+        match name {
+            Some(name) if !names.clone().any(|other| other == name) => {
+                Err(not_found("network", name, names.by_ref()))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn fdb_rows(&self, call: &FdbList) -> FdbRows {
@@ -145,16 +175,8 @@ impl Session {
     }
 
     pub(super) fn flush_fdb(&mut self, call: &FdbFlush) -> Result<Done, Error> {
+        self.check_network(call.network.as_ref())?;
         let config = &self.switch.config;
-        if let Some(name) = &call.network
-            && !config.network.iter().any(|network| network.name == *name)
-        {
-            return Err(not_found(
-                "network",
-                name,
-                config.network.iter().map(|network| network.name.as_str()),
-            ));
-        }
         if let Some(name) = &call.port
             && !config.port.iter().any(|port| port.name == *name)
         {

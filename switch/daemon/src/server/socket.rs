@@ -1,29 +1,36 @@
 //! The Unix socket.
 
 use std::{
+    collections::HashMap,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use crossbeam::channel::Sender;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::UCred},
     sync::{Semaphore, oneshot},
+    task::AbortHandle,
     time::timeout,
 };
 use weft_ctl_api::{
     Code, Error,
     codec::{self, PREFIX, REPLY_MAX, REQUEST_MAX, Reply, Request},
 };
+use weft_pmd::sys::net;
 
 use crate::event::Event;
 
-/// Clients at once; one more waits.
+/// Clients at once; for one more, the one that has been silent longest must go.
 const CLIENTS_MAX: usize = 64;
+/// Users who may not are told so, so many at once; one more is not told.
+const REFUSALS_MAX: usize = 16;
+/// A client says something within this time from when it has connected.
+const SILENCE: Duration = Duration::from_secs(10);
 /// A client that begins a message ends it within this time, and reads its answer within it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A client may stay connected without a word for so long.
@@ -35,6 +42,9 @@ pub enum SocketError {
     /// Another weftd.
     #[error("node.control: another weftd listens on {}; stop it, or name another path", .0.display())]
     InUse(PathBuf),
+    /// Something else is there.
+    #[error("node.control: {} is there already and is no socket; name another path, or remove it", .0.display())]
+    NoSocket(PathBuf),
     /// No such group.
     #[error("node.control_group: there is no group \"{0}\"; name one of /etc/group")]
     NoGroup(String),
@@ -52,12 +62,17 @@ pub enum SocketError {
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// Which file was made there.
+    file: (u64, u64),
     group: Option<u32>,
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path); // gone already: just as well
+        // Another file by now is somebody else's.
+        if fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file) {
+            let _ = fs::remove_file(&self.path); // gone already: just as well
+        }
     }
 }
 
@@ -71,37 +86,34 @@ impl ControlSocket {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(SocketError::InUse(path.to_owned()));
-        }
-        // What a weftd that was killed left behind.
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
+        remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
         let mode = if group.is_some() { 0o660 } else { 0o600 };
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
         if let Some(group) = group {
             std::os::unix::fs::chown(path, None, Some(group)).map_err(failed)?;
         }
-        Ok(Self { listener, path: path.to_owned(), group })
+        let meta = fs::symlink_metadata(path).map_err(failed)?;
+        Ok(Self { listener, path: path.to_owned(), file: (meta.dev(), meta.ino()), group })
     }
 
     /// Serves clients until the task is dropped.
-    pub async fn serve(&self, events: Sender<Event>) {
-        let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
+    pub async fn serve(&self, requests: Sender<Event>) {
+        let clients = Arc::new(Clients::default());
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         loop {
-            let Ok(permit) = clients.clone().acquire_owned().await else { return };
             match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let (events, group) = (events.clone(), self.group);
-                    tokio::spawn(async move {
-                        // A client that broke off or hung has lost its connection; nobody else cares.
-                        let _ = attend(stream, group, events).await;
-                        drop(permit);
-                    });
-                }
+                Ok((stream, _)) => match user(&stream, self.group) {
+                    Ok(who) => clients.admit(stream, who, requests.clone()),
+                    // Whoever may not takes no place from those who may.
+                    Err(error) => {
+                        let Ok(permit) = refusals.clone().try_acquire_owned() else { continue };
+                        tokio::spawn(async move {
+                            let _ = refuse(stream, error).await;
+                            drop(permit);
+                        });
+                    }
+                },
                 Err(error) => {
                     tracing::warn!(%error, "control socket");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -111,36 +123,133 @@ impl ControlSocket {
     }
 }
 
+/// Removes what a weftd that was killed left behind, and nothing else.
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(meta) if !meta.file_type().is_socket() => return Err(SocketError::NoSocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+        Ok(_) => Err(SocketError::InUse(path.to_owned())),
+    }
+}
+
+/// Clients, as long as they are connected.
+#[derive(Debug, Default)]
+struct Clients(Mutex<Places>);
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: HashMap<u64, Client>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    /// When it was last heard of or answered.
+    heard: Instant,
+    task: AbortHandle,
+}
+
+impl Clients {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(self: &Arc<Self>, stream: UnixStream, who: String, requests: Sender<Event>) {
+        let mut places = self.places();
+        if places.taken.len() >= CLIENTS_MAX {
+            let longest = places.taken.iter().min_by_key(|(_, client)| client.heard).map(|(id, _)| *id);
+            if let Some(client) = longest.and_then(|id| places.taken.remove(&id)) {
+                client.task.abort(); // closes its connection
+            }
+        }
+        let id = places.next;
+        places.next += 1;
+        let place = Place { clients: self.clone(), id };
+        let task = tokio::spawn(async move {
+            // A client that broke off or hung has lost its connection; nobody else cares.
+            let _ = attend(stream, &who, &place, requests).await;
+        });
+        places.taken.insert(id, Client { heard: Instant::now(), task: task.abort_handle() });
+    }
+}
+
+/// A client's place among them; given up when dropped.
+struct Place {
+    clients: Arc<Clients>,
+    id: u64,
+}
+
+impl Place {
+    /// The client has said something, or was answered.
+    fn heard(&self) {
+        if let Some(client) = self.clients.places().taken.get_mut(&self.id) {
+            client.heard = Instant::now();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.clients.places().taken.remove(&self.id);
+    }
+}
+
+/// Who connected (SO_PEERCRED), if they may, whatever the file's mode was made to by others since.
+fn user(stream: &UnixStream, group: Option<u32>) -> Result<String, Error> {
+    let internal = |error: io::Error| Error::new(Code::Internal, error.to_string());
+    let peer: UCred = stream.peer_cred().map_err(internal)?;
+    let own = fs::metadata("/proc/self").map(|meta| meta.uid()).unwrap_or(0);
+    let is_member = |group: u32| {
+        peer.gid() == group || net::peer_groups(stream).is_ok_and(|groups| groups.contains(&group))
+    };
+    if peer.uid() == 0 || peer.uid() == own || group.is_some_and(is_member) {
+        return Ok(format!("uid {}", peer.uid()));
+    }
+    let remedy = match group {
+        Some(_) => "be root, or a member of the group that node.control_group names",
+        None => "be root, or set node.control_group",
+    };
+    Err(Error::new(Code::Forbidden, format!("user {} may not control weftd", peer.uid())).remedy(remedy))
+}
+
+/// Hears a request out, so that the answer is not lost with the connection.
+async fn refuse(mut stream: UnixStream, error: Error) -> io::Result<()> {
+    const HEARING: Duration = Duration::from_secs(1);
+    let _ = timeout(HEARING, read(&mut stream)).await;
+    answer(&mut stream, Reply::Error(error)).await
+}
+
 fn group_id(name: &str) -> Option<u32> {
     let groups = fs::read_to_string("/etc/group").ok()?;
     let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
     lines.find(|fields| fields.first() == Some(&name)).and_then(|fields| fields.get(2)?.parse().ok())
 }
 
-async fn attend(mut stream: UnixStream, group: Option<u32>, events: Sender<Event>) -> io::Result<()> {
-    // SO_PEERCRED: who connected, whatever the file's mode was made to by others since.
-    let peer = stream.peer_cred()?;
-    let own = fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap_or(0);
-    let may = peer.uid() == 0 || peer.uid() == own || group.is_some();
-    if !may {
-        // Hear it out, so that the answer is not lost with the connection.
-        let _ = read(&mut stream).await;
-        let error = Error::new(Code::Forbidden, format!("user {} may not control weftd", peer.uid()))
-            .remedy("be root, or set node.control_group");
-        return answer(&mut stream, Reply::Error(error)).await;
-    }
-    let who = format!("uid {}", peer.uid());
+async fn attend(mut stream: UnixStream, who: &str, place: &Place, requests: Sender<Event>) -> io::Result<()> {
+    let mut patience = SILENCE;
     loop {
-        let request = match timeout(IDLE, read(&mut stream)).await {
+        let request = match timeout(patience, read(&mut stream)).await {
             Ok(Ok(Some(request))) => request,
             Ok(Ok(None)) | Err(_) => return Ok(()),
             Ok(Err(error)) => return answer(&mut stream, Reply::Error(error)).await,
         };
+        place.heard();
         let outcome = match codec::check_version(&request) {
-            Ok(()) => ask(&events, request, &who).await,
+            Ok(()) => ask(&requests, request, who).await,
             Err(error) => Err(error),
         };
         answer(&mut stream, outcome.map_or_else(Reply::Error, Reply::Ok)).await?;
+        place.heard();
+        patience = IDLE;
     }
 }
 
@@ -171,11 +280,11 @@ async fn read(stream: &mut UnixStream) -> Result<Option<Request>, Error> {
     timeout(PATIENCE, rest).await.unwrap_or_else(|_| Err(bad("a request that did not end in time".into())))
 }
 
-async fn ask(events: &Sender<Event>, request: Request, peer: &str) -> Result<serde_json::Value, Error> {
+async fn ask(requests: &Sender<Event>, request: Request, peer: &str) -> Result<serde_json::Value, Error> {
     let (reply, answer) = oneshot::channel();
     let event = Event::Request { verb: request.verb, args: request.args, peer: peer.to_owned(), reply };
     let busy = || Error::new(Code::Unavailable, "weftd is busy").remedy("try again");
-    events.try_send(event).map_err(|_| busy())?;
+    requests.try_send(event).map_err(|_| busy())?;
     answer.await.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "weftd is ending")))
 }
 

@@ -77,6 +77,7 @@ impl Session {
             uptime_s: switch.started.elapsed().as_secs(),
             generation: switch.generation(),
             threads: switch.runtime.threads.len(),
+            threads_dead: switch.runtime.threads.iter().filter(|thread| !thread.is_alive()).count(),
             ports: switch.desired.ports.len(),
             ports_removed: switch.removed.len(),
             networks: switch.desired.networks.len(),
@@ -214,6 +215,7 @@ impl Session {
         });
         PmdRow {
             core: thread.core,
+            alive: thread.is_alive(),
             pinned: thread.pinned.load(std::sync::atomic::Ordering::Acquire),
             queues: queues.collect(),
             busy_percent: 100.0 * share(passed.busy_cycles, passed.cycles).min(1.0),
