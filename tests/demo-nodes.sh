@@ -25,7 +25,7 @@ for n in "${nodes[@]}"; do
   names+=("$n" "$n-web" "$n-db")
 done
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+. "$here/tests/demo-lib.sh"
 dir() { echo "/run/weft-demo-$1"; }
 ctl() { local node=$1; shift; "$bin/weftctl" --socket "$(dir "$node")/control.sock" "$@"; }
 
@@ -42,12 +42,6 @@ config() { # NODE: configs/vxlan.toml is node a's; the others are made from it
     printf '[[fabric.peer]]\nname = "%s"\naddress = "%s"\naddresses = ["%s"]\nprefixes = ["10.244.%d.0/24", "fd00:244:%d::/64"]\n' \
       "$other" "${v4[$other]}" "${v6[$other]}" "${number[$other]}" "${number[$other]}"
   done
-}
-
-netns() { # NAME: no duplicate address detection, no router solicitations: ready at once
-  ip netns add "$1"
-  ip netns exec "$1" sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.router_solicitations=0
-  ip -n "$1" link set lo up
 }
 
 start() { # NODE
@@ -98,40 +92,9 @@ up() {
   for n in "${nodes[@]}"; do ctl "$n" status >/dev/null; done
 }
 
-matrix() { # 4|6: pings between all
-  local failed=0 from to address
-  printf '%-10s' "IPv$1"; printf '%8s' "${names[@]}"; echo
-  for from in "${names[@]}"; do
-    printf '%-10s' "  $from"
-    for to in "${names[@]}"; do
-      if [ "$from" = "$to" ]; then printf '%8s' -; continue; fi
-      if [ "$1" = 4 ]; then address=${v4[$to]}; else address=${v6[$to]}; fi
-      if out=$(ip netns exec "${ns[$from]}" ping -"$1" -n -c 3 -i 0.02 -W 2 "$address" 2>&1); then
-        printf '%8s' "$(sed -n 's/.*time=\([0-9.]*\).*/\1/p' <<<"$out" | sort -n | sed -n 2p)"
-      else
-        printf '%8s' FAILED; failed=1
-      fi
-    done
-    echo
-  done
-  return $failed
-}
-
-tcp() { # FROM TO ADDRESS
-  ip netns exec "${ns[$2]}" iperf3 -s -1 -p 5201 >/dev/null 2>&1 &
-  local server=$! rate=""
-  for _ in $(seq 20); do
-    if rate=$(ip netns exec "${ns[$1]}" iperf3 -c "$3" -p 5201 -t 2 -f g 2>/dev/null | awk '/receiver/ {print $7, $8}') && [ -n "$rate" ]; then break; fi
-    sleep 0.1
-  done
-  kill $server 2>/dev/null || true; wait $server 2>/dev/null || true
-  printf '  %-8s → %-8s %s\n' "$1" "$2" "${rate:-FAILED}"
-  [ -n "$rate" ]
-}
-
 show() {
   local failed=0
-  say "ping, every pod and node with every other, IPv4 and IPv6 (median of 3, ms)"
+  say "ping, every pod and node with every other, IPv4 and IPv6 (median of 5, ms)"
   matrix 4 || failed=1
   matrix 6 || failed=1
   say "TCP across, one stream, 2 s each (iperf3)"

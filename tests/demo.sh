@@ -16,7 +16,7 @@ declare -A v6=([tap]=fd00:244::5 [packet]=fd00:244::6 [xsk]=fd00:244::7 [node]=2
 declare -A ns=([tap]=weft-demo-a [packet]=weft-demo-b [xsk]=weft-demo-c [node]=$node [outside]=$outside)
 names=(tap packet xsk node outside)
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+. "$here/tests/demo-lib.sh"
 ctl() { "$bin/weftctl" --socket "$run/control.sock" "$@"; }
 
 veth_pod() { # NAMESPACE SWITCH-END MAC V4 V6: a pod on a veth, configured as a CNI plug-in would
@@ -36,10 +36,7 @@ up() {
   down
   say "namespaces: a node, three pods, another node behind it"
   for name in "$node" "$outside" "${pod[@]}"; do
-    ip netns add "$name"
-    # No duplicate address detection, no router solicitations: ready at once.
-    ip netns exec "$name" sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.router_solicitations=0
-    ip -n "$name" link set lo up
+    netns "$name"
   done
   ip link add uplink0 netns "$node" type veth peer name eth0 netns "$outside"
   ip -n "$node" addr add 192.0.2.1/24 dev uplink0
@@ -69,37 +66,15 @@ up() {
 
 show() {
   say "ping, every pair, IPv4 and IPv6 (median of 5, ms)"
-  local failed=0 from to family address
-  for family in 4 6; do
-    printf '%-12s' "IPv$family"; printf '%10s' "${names[@]}"; echo
-    for from in "${names[@]}"; do
-      printf '%-12s' "  $from"
-      for to in "${names[@]}"; do
-        if [ "$from" = "$to" ]; then printf '%10s' -; continue; fi
-        # The node answers on its own link to the other node, too; both ways are the node's.
-        if [ "$family" = 4 ]; then address=${v4[$to]}; else address=${v6[$to]}; fi
-        if out=$(ip netns exec "${ns[$from]}" ping -"$family" -n -c 5 -i 0.01 -W 2 "$address" 2>&1); then
-          printf '%10s' "$(sed -n 's/.*time=\([0-9.]*\).*/\1/p' <<<"$out" | sort -n | sed -n 3p)"
-        else
-          printf '%10s' FAILED; failed=1
-        fi
-      done
-      echo
-    done
-  done
+  local failed=0 pair
+  # The node answers on its own link to the other node, too; both ways are the node's.
+  matrix 4 || failed=1
+  matrix 6 || failed=1
 
   say "TCP, one stream, 2 s each (iperf3)"
   for pair in "tap packet" "packet tap" "tap xsk" "xsk packet" "node tap" "tap outside" "outside packet"; do
     set -- $pair
-    ip netns exec "${ns[$2]}" iperf3 -s -1 -p 5201 >/dev/null 2>&1 &
-    local server=$!
-    local rate=""
-    for _ in $(seq 20); do
-      if rate=$(ip netns exec "${ns[$1]}" iperf3 -c "${v4[$2]}" -p 5201 -t 2 -f g 2>/dev/null | awk '/receiver/ {print $7, $8}') && [ -n "$rate" ]; then break; fi
-      sleep 0.1
-    done
-    if [ -n "$rate" ]; then printf '  %-8s → %-8s %s\n' "$1" "$2" "$rate"; else printf '  %-8s → %-8s FAILED\n' "$1" "$2"; failed=1; fi
-    kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true
+    tcp "$1" "$2" "${v4[$2]}" || failed=1
   done
 
   say "a rule at work: telnet (tcp/23) between pods is dropped"

@@ -1,10 +1,11 @@
 //! Tunnels: what goes out wrapped up, what is unwrapped, and what is not.
 
 use expect_test::expect;
+use weft_dataplane::reason::DropReason;
 use weft_pmd::{Csum, Gso, GsoKind, Offload};
-use weft_tests::packets::eth;
+use weft_tests::{packets::eth, sim::Sim};
 
-use crate::{NODE, check, check_with_offload};
+use crate::{NODE, check, check_with_offload, outcome};
 
 const A: &str = "02:00:00:00:00:0a";
 const B: &str = "02:00:00:00:00:0b";
@@ -43,7 +44,7 @@ fn pods_reach_pods_of_other_nodes() {
              {{02:00:00:00:00:01>02:77:00:00:00:01 fd00:244::10>fd00:244:1::7 ttl 63 udp 1>2 len 1}}\n\
              a < 02:00:00:00:00:01>02:00:00:00:00:0a 10.244.1.7>10.244.0.10 ttl 62 udp 2>1 len 1"
         );
-        let mut sim = weft_tests::sim::Sim::new(&tunnelled(mode));
+        let mut sim = Sim::new(&tunnelled(mode));
         for (from, packet) in [
             ("a", eth(A, GATEWAY).udp("10.244.0.10", "10.244.1.7", (1, 2), 64, 1)),
             ("a", eth(A, GATEWAY).udp("fd00:244::10", "fd00:244:1::7", (1, 2), 64, 1)),
@@ -52,7 +53,7 @@ fn pods_reach_pods_of_other_nodes() {
             sim.put(from, packet);
             sim.run();
         }
-        assert_eq!(crate::outcome(&sim), expected);
+        assert_eq!(outcome(&sim), expected);
         sim.check_laws();
         sim.finish();
     }
@@ -190,10 +191,10 @@ fn super_frames_are_cut_and_each_segment_is_wrapped_up() {
             gso: Some(Gso { kind, ecn: false, size: 1000 }),
             outer: None,
         };
-        let mut sim = weft_tests::sim::Sim::new(&tunnelled("vxlan"));
+        let mut sim = Sim::new(&tunnelled("vxlan"));
         sim.tape("a").put(super_frame, intent);
         sim.run();
-        let sent = crate::outcome(&sim);
+        let sent = outcome(&sim);
         let lens: Vec<_> = sent.lines().map(|line| line.rsplit_once(" len ").expect("TCP").1).collect();
         assert_eq!(lens, ["1000}", "1000}", "500}"], "{sent}");
         assert!(!sent.contains("BAD"), "{sent}");
@@ -215,4 +216,84 @@ fn partial_checksums_are_completed_before_wrapping() {
         expect![[r#"
             uplink < 02:de:00:00:00:01>02:99:00:00:00:00 192.0.2.1>192.0.2.2 ttl 64 vxlan 42 {02:00:00:00:00:01>02:77:00:00:00:01 10.244.0.10>10.244.1.7 ttl 63 udp 1>2 len 10}"#]],
     );
+}
+
+/// A bridged network on three nodes: an access port here, two peers.
+const LAN: &str = r#"
+[node]
+name = "test"
+addresses = ["192.0.2.1"]
+[pmd]
+cores = [0]
+flows = 4096
+[[network]]
+name = "lan"
+mode = "bridged"
+vni = 7
+[[port]]
+name = "uplink"
+kind = "xsk"
+role = "fabric"
+device = "ens1"
+[[port]]
+name = "x"
+kind = "xsk"
+role = "access"
+network = "lan"
+device = "x"
+[fabric]
+mode = "vxlan"
+flood_rate = 100
+[[fabric.peer]]
+name = "b"
+address = "192.0.2.2"
+[[fabric.peer]]
+name = "c"
+address = "192.0.2.3"
+"#;
+
+const LAN_SHIM: [u8; 8] = [8, 0, 0, 0, 0, 0, 7, 0];
+const X: &str = "02:00:00:00:00:11";
+const REMOTE: &str = "02:00:00:00:00:22";
+const ALL: &str = "ff:ff:ff:ff:ff:ff";
+
+fn from_b(inner: &[u8]) -> (&'static str, Vec<u8>) {
+    ("uplink", eth(HOP, DEVICE).wrap("192.0.2.2", "192.0.2.1", 4789, &LAN_SHIM, inner))
+}
+
+/// What is unknown is flooded to every node, once; a station of another node is learnt from what comes, and reached by one
+/// tunnel from then on; what came from one node goes to none.
+#[test]
+fn a_bridged_network_spans_nodes() {
+    check(
+        LAN,
+        vec![
+            ("x", eth(X, ALL).arp("10.0.0.1", "10.0.0.2")),
+            from_b(&eth(REMOTE, X).udp("10.0.0.2", "10.0.0.1", (2, 1), 64, 1)),
+            ("x", eth(X, REMOTE).udp("10.0.0.1", "10.0.0.2", (1, 2), 64, 1)),
+            from_b(&eth(REMOTE, ALL).arp("10.0.0.2", "10.0.0.9")),
+            from_b(&eth(REMOTE, "02:00:00:00:00:99").udp("10.0.0.2", "10.0.0.9", (2, 1), 64, 1)),
+        ],
+        expect![[r#"
+            uplink < 02:de:00:00:00:01>02:99:00:00:00:00 192.0.2.1>192.0.2.2 ttl 64 vxlan 7 {02:00:00:00:00:11>ff:ff:ff:ff:ff:ff arp who 10.0.0.1@02:00:00:00:00:11 to 10.0.0.2}
+            uplink < 02:de:00:00:00:01>02:99:00:00:00:01 192.0.2.1>192.0.2.3 ttl 64 vxlan 7 {02:00:00:00:00:11>ff:ff:ff:ff:ff:ff arp who 10.0.0.1@02:00:00:00:00:11 to 10.0.0.2}
+            uplink < 02:de:00:00:00:01>02:99:00:00:00:00 192.0.2.1>192.0.2.2 ttl 64 vxlan 7 {02:00:00:00:00:11>02:00:00:00:00:22 10.0.0.1>10.0.0.2 ttl 64 udp 1>2 len 1}
+            x < 02:00:00:00:00:22>02:00:00:00:00:11 10.0.0.2>10.0.0.1 ttl 64 udp 2>1 len 1
+            x < 02:00:00:00:00:22>ff:ff:ff:ff:ff:ff arp who 10.0.0.2@02:00:00:00:00:22 to 10.0.0.9
+            x < 02:00:00:00:00:22>02:00:00:00:00:99 10.0.0.2>10.0.0.9 ttl 64 udp 2>1 len 1"#]],
+    );
+}
+
+/// 100 copies a second, a tenth of that at once: two peers get five broadcasts, the rest is dropped with its reason.
+#[test]
+fn flooding_to_other_nodes_is_limited() {
+    let mut sim = Sim::new(LAN);
+    for _ in 0..20 {
+        sim.put("x", eth(X, ALL).arp("10.0.0.1", "10.0.0.2"));
+    }
+    sim.run();
+    assert_eq!(sim.tape("uplink").take().len(), 10);
+    assert_eq!(sim.drops("uplink", DropReason::FloodLimited), 30);
+    sim.check_laws();
+    sim.finish();
 }

@@ -20,7 +20,7 @@ use weft_pmd::{
 };
 use weft_wire::{Mac, PortId, QueueId, ThreadId, VlanId};
 use weftd::{
-    compile::{Facts, Place, PortFacts, RuleFacts, compile},
+    compile::{Facts, Place, PortFacts, RuleFacts, compile, flood_limits},
     desired::{Desired, Role, RuleStep},
     slowpath,
 };
@@ -93,6 +93,7 @@ impl Sim {
         };
         sim.open_ports();
         sim.keep_rules();
+        sim.facts.flood_limits = flood_limits(&sim.desired);
         for (i, peer) in sim.desired.peers.iter().enumerate() {
             sim.facts.next_hops.insert(peer.address, Mac([2, 0x99, 0, 0, 0, i as u8]));
         }

@@ -3,6 +3,8 @@
 
 mod fabric;
 
+pub use fabric::flood_limits;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;

@@ -1,9 +1,10 @@
 //! Other nodes, and the tunnels to them.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use weft_dataplane::{
-    snapshot::{Hop, PeerView},
+    police::{Policer, Unit},
+    snapshot::{Hop, Mode, PeerView},
     stats::PeerStats,
     tunnel::{Tunnel, Tunnels, Way},
 };
@@ -126,4 +127,12 @@ fn tunnels(
         Tunnel::new(&way, rewrite, stats(facts, peer))
     };
     networks.iter().map(tunnel).collect()
+}
+
+/// A fresh limit for each bridged network that spans nodes: a tenth of its rate may come at once.
+pub fn flood_limits(desired: &Desired) -> BTreeMap<String, Arc<Policer>> {
+    let Fabric::Tunnels { flood_rate, .. } = desired.fabric else { return BTreeMap::new() };
+    let bridged = desired.networks.iter().filter(|network| network.mode == Mode::Bridged);
+    let limit = || Arc::new(Policer::new(Unit::Packets, flood_rate, (flood_rate / 10).max(1)));
+    bridged.map(|network| (network.name.clone(), limit())).collect()
 }

@@ -9,7 +9,6 @@ use std::{
 
 use ipnet::IpNet;
 use weft_dataplane::{
-    police::{Policer, Unit},
     snapshot::{Hop, Mode},
     stats::PeerStats,
 };
@@ -18,6 +17,7 @@ use weft_wire::Mac;
 
 use super::Switch;
 use crate::{
+    compile::flood_limits,
     desired::{Desired, Fabric, Role},
     event::Event,
     netlink::nexthop,
@@ -117,11 +117,7 @@ impl Switch {
         };
         self.facts.peers = desired.peers.iter().map(|peer| &peer.name).map(keep).collect();
         self.peer_watch.heard.retain(|name, _| desired.peers.iter().any(|peer| peer.name == *name));
-        if let Fabric::Tunnels { flood_rate, .. } = desired.fabric {
-            let bridged = desired.networks.iter().filter(|network| network.mode == Mode::Bridged);
-            let limit = || Arc::new(Policer::new(Unit::Packets, flood_rate, (flood_rate / 10).max(1)));
-            self.facts.flood_limits = bridged.map(|network| (network.name.clone(), limit())).collect();
-        }
+        self.facts.flood_limits = flood_limits(desired);
     }
 
     /// Notes which peers were heard of, and forgets what routers said long ago.
