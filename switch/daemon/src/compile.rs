@@ -225,7 +225,8 @@ fn endpoints(desired: &Desired, ids: &[Option<PortId>]) -> HashMap<(NetworkId, M
 }
 
 fn routes(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Routes {
-    let mut routes = Routes::default();
+    let of_peers: usize = desired.peers.iter().map(|peer| peer.prefixes.len() + 1).sum();
+    let mut routes = Routes::with_capacity(of_peers + desired.endpoints.len());
     let routed = |index: usize| desired.networks[index].mode == Mode::Routed;
     for network in desired.networks.iter().filter(|network| network.mode == Mode::Routed) {
         for prefix in &network.prefixes {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use hashbrown::HashMap;
 use ipnet::IpNet;
 use weft_dataplane::snapshot::Mode;
 
@@ -49,7 +50,9 @@ pub(super) fn prefixes_are_apart(node: &Node, networks: &[Network], peers: &[Pee
 
 fn peers_prefixes(node: &Node, networks: &[Network], peers: &[Peer]) -> Result<(), Invalid> {
     let own: Vec<&IpNet> = networks.iter().flat_map(|network| &network.prefixes).collect();
-    let mut owners: BTreeMap<IpNet, &str> = BTreeMap::new();
+    // There may be a hundred thousand of them.
+    let mut owners: HashMap<IpNet, &str> =
+        HashMap::with_capacity(peers.iter().map(|peer| peer.prefixes.len()).sum());
     for peer in peers {
         let key = format!("fabric.peer \"{}\".prefixes", peer.name);
         for prefix in &peer.prefixes {

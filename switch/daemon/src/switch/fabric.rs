@@ -116,7 +116,7 @@ impl Switch {
             (name.clone(), old.remove(name).unwrap_or_else(|| Arc::new(PeerStats::new(threads))))
         };
         self.facts.peers = desired.peers.iter().map(|peer| &peer.name).map(keep).collect();
-        self.peer_watch.heard.retain(|name, _| desired.peers.iter().any(|peer| peer.name == *name));
+        self.peer_watch.heard.retain(|name, _| self.facts.peers.contains_key(name));
         self.facts.flood_limits = flood_limits(desired);
     }
 

@@ -39,6 +39,11 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// Empty ones, with room for so many exact addresses.
+    pub fn with_capacity(exact: usize) -> Self {
+        Self { exact: HashMap::with_capacity(exact), ..Self::default() }
+    }
+
     /// Adds a prefix; one that is there already is replaced. A host prefix goes to the exact table.
     pub fn insert(&mut self, prefix: IpNet, route: Route) {
         if prefix.prefix_len() == prefix.max_prefix_len() {
