@@ -3,7 +3,11 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weft_dataplane::{key::HashSecret, parse::parse_packet};
 use weft_perf::core::{Case, Setup, thread};
-use weft_pmd::{Burst, FramePool, Memory, PortQueue, port::gen_udp};
+use weft_pmd::{
+    Burst, Caps, Csum, FramePool, Gso, GsoKind, Memory, Offload, PortQueue,
+    offload::{self, merge},
+    port::gen_udp,
+};
 use weft_wire::{Mac, checksum};
 
 fn packet() -> Vec<u8> {
@@ -45,6 +49,8 @@ fn stages(c: &mut Criterion) {
         ("l2", Case::L2, 1),
         ("l3", Case::L3, 1),
         ("l3-100k", Case::L3, 100_000),
+        ("vxlan-encap", Case::VxlanEncap, 1),
+        ("vxlan-decap", Case::VxlanDecap, 1),
     ] {
         let mut bench =
             thread(&Setup { case, flows, rules: 0, ipv6: false, seconds: 0.0 }).expect("a thread");
@@ -59,5 +65,57 @@ fn stages(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stages);
+/// A TCP segment of so much payload over IPv4, checksum partial.
+fn tcp(payload: usize) -> Vec<u8> {
+    let total = (40 + payload) as u16;
+    let mut bytes = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0];
+    bytes.extend(total.to_be_bytes());
+    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    let sum = checksum::finish(checksum::sum(&bytes[14..34], 0)).to_be_bytes();
+    bytes[24..26].copy_from_slice(&sum);
+    bytes.extend([0x80, 0, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
+    bytes.resize(54 + payload, 0x5a);
+    bytes
+}
+
+/// What super-frames cost to cut, and segments to join.
+fn offloads(c: &mut Criterion) {
+    const SEGMENTS: usize = 40;
+    const SIZE: usize = 1400;
+    let mut pool = FramePool::new(Memory::heap(256, 8).expect("memory"));
+    let whole = tcp(SEGMENTS * SIZE);
+    let offload = Offload {
+        csum: Csum::Partial { start: 34, offset: 16 },
+        gso: Some(Gso { kind: GsoKind::Tcp4, ecn: false, size: SIZE as u16 }),
+        outer: None,
+    };
+    let plain = Caps { mtu: 1500, csum: false, gso: false };
+    let cut = |pool: &mut FramePool| {
+        let mut frame = pool.alloc_copy(&whole).expect("memory");
+        frame.set_offload(offload);
+        let mut pieces = Vec::with_capacity(SEGMENTS);
+        offload::fit(pool, frame, &plain, &mut pieces).expect("it is cut");
+        pieces
+    };
+    let mut group = c.benchmark_group("offload, 40 segments of 1400 bytes");
+    group.throughput(Throughput::Elements(SEGMENTS as u64));
+    group.bench_function("segment", |b| {
+        b.iter(|| {
+            let pieces = cut(&mut pool);
+            pieces.into_iter().for_each(|piece| pool.free(piece));
+        });
+    });
+    let pieces = cut(&mut pool);
+    group.bench_function("join", |b| {
+        b.iter(|| {
+            let survey = merge::survey(&pool, &pieces).expect("segments");
+            let joined = merge::join(&pool, &pieces, &survey, 0, (1 << SEGMENTS) - 1);
+            assert_eq!(joined.expect("they are joined").members.count_ones() as usize, SEGMENTS);
+        });
+    });
+    group.finish();
+    pieces.into_iter().for_each(|piece| pool.free(piece));
+}
+
+criterion_group!(benches, stages, offloads);
 criterion_main!(benches);

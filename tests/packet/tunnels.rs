@@ -114,6 +114,19 @@ fn what_should_not_be_in_a_tunnel_is_dropped_with_its_reason() {
     );
 }
 
+/// What stands behind the datagram's end is nobody's.
+#[test]
+fn padding_stays_outside() {
+    let (port, mut padded) = from_peer(&VXLAN, 4789, &from_its_pod());
+    padded.extend([0x55; 9]);
+    let mut sim = Sim::new(&tunnelled("vxlan"));
+    sim.put(port, padded);
+    sim.run();
+    let sent = sim.tape("a").take();
+    assert_eq!(sent[0].0.len(), from_its_pod().len());
+    sim.finish();
+}
+
 #[test]
 fn geneve_options_are_skipped_unless_one_must_be_understood() {
     let inner = from_its_pod();

@@ -48,11 +48,14 @@ pub(crate) fn decap(
                 }
             },
         };
-        sender.stats.received(thread, frame.len() - wrapped.len);
+        sender.stats.received(thread, wrapped.inner_len);
         if !frame.is_complete() {
             unwrap_offload(frame, wrapped.len);
         }
         pool.pull_front(frame, wrapped.len);
+        if frame.len() != wrapped.inner_len {
+            pool.set_len(frame, wrapped.inner_len);
+        }
         batch.origins[i] = sender.origin;
         if wrapped.ecn != 0 && !ecn::carry_over(pool.bytes_mut(frame), wrapped.ecn) {
             batch.decide(i, Verdict::Drop(DropReason::TunnelCongested));

@@ -53,6 +53,8 @@ pub struct Tunnels {
 pub struct Wrapped {
     /// Bytes in front of the inner frame.
     pub len: usize,
+    /// Bytes of the inner frame; what is behind it is padding.
+    pub inner_len: usize,
     /// Who sent it, mapped.
     pub src: [u8; 16],
     /// The network's identifier.
@@ -83,7 +85,8 @@ impl Tunnels {
         if u16::from_be_bytes([udp[2], udp[3]]) != self.udp_port {
             return None;
         }
-        Some(self.read_tunnel(packet, outer, udp).map(|(len, vni)| Wrapped { len, src, vni, ecn }))
+        let read = self.read_tunnel(packet, outer, udp);
+        Some(read.map(|(len, end, vni)| Wrapped { len, inner_len: end - len, src, vni, ecn }))
     }
 
     /// Whether a packet looks like one that is to be unwrapped here.
@@ -119,14 +122,19 @@ impl Tunnels {
         is_plain.then(|| std::array::from_fn(|i| ip[8 + i]))
     }
 
-    /// The length of all that is outside, and the VNI.
+    /// Where the inner frame begins and ends, and the VNI.
     #[inline]
-    fn read_tunnel(&self, packet: &[u8], outer: Outer, udp: &[u8; 8]) -> Result<(usize, u32), DropReason> {
+    fn read_tunnel(
+        &self,
+        packet: &[u8],
+        outer: Outer,
+        udp: &[u8; 8],
+    ) -> Result<(usize, usize, u32), DropReason> {
         let l4 = outer.l4();
         // Everything must be there, and nothing behind UDP's end is the inner frame's.
-        let udp_len = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
+        let end = l4 + usize::from(u16::from_be_bytes([udp[4], udp[5]]));
         let header = packet.get(l4 + 8..).and_then(|bytes| bytes.first_chunk::<{ tunnel::LEN }>());
-        let Some(header) = header.filter(|_| l4 + udp_len <= packet.len()) else {
+        let Some(header) = header.filter(|_| end <= packet.len()) else {
             return Err(DropReason::TunnelMalformed);
         };
         let options = match self.encapsulation {
@@ -139,10 +147,10 @@ impl Tunnels {
             Encapsulation::Geneve => geneve_options(header)?,
         };
         let len = outer.len() + options;
-        if l4 + udp_len < len + size_of::<Ethernet>() {
+        if end < len + size_of::<Ethernet>() {
             return Err(DropReason::TunnelMalformed);
         }
-        Ok((len, u32::from_be_bytes([0, header[4], header[5], header[6]])))
+        Ok((len, end, u32::from_be_bytes([0, header[4], header[5], header[6]])))
     }
 }
 
