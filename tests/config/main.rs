@@ -102,6 +102,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"\nvni = 1\n[[network]]\nname = \"b\"\nvni = 1",
         "network \"a\" has VNI 1 already",
     ),
+    (
+        "[fabric]\nmode = \"vxlan\"\n[[network]]\nname = \"a\"\nvni = 1\ngateway_mac = \"02:00:00:00:00:09\"",
+        "with tunnels, all routed networks have the node's",
+    ),
     ("[fabric]\nmode = \"native\"\nudp_port = 1", "a native fabric has no tunnels"),
     ("[fabric]\nmode = \"geneve\"\ndscp = 64", "fabric.dscp: 64; use 0 to 63"),
     (

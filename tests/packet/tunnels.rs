@@ -114,6 +114,19 @@ fn what_should_not_be_in_a_tunnel_is_dropped_with_its_reason() {
     );
 }
 
+/// The node's own packets are of no network: they go as a routed one's, wherever a bridged one stands.
+#[test]
+fn the_nodes_packets_are_never_a_bridged_networks() {
+    let lan = "[[network]]\nname = \"lan\"\nmode = \"bridged\"\nvni = 7\n[[network]]\nname = \"pods\"\n";
+    let config = tunnelled("vxlan").replacen("[[network]]\nname = \"pods\"\n", lan, 1);
+    check(
+        &config,
+        vec![("host", eth(DEVICE, GATEWAY).udp("192.0.2.1", "10.244.1.7", (1, 2), 64, 1))],
+        expect![[r#"
+            uplink < 02:de:00:00:00:01>02:99:00:00:00:00 192.0.2.1>192.0.2.2 ttl 64 vxlan 42 {02:00:00:00:00:01>02:77:00:00:00:01 192.0.2.1>10.244.1.7 ttl 63 udp 1>2 len 1}"#]],
+    );
+}
+
 /// What stands behind the datagram's end is nobody's.
 #[test]
 fn padding_stays_outside() {

@@ -216,12 +216,12 @@ impl Snapshot {
     }
 
     /// The tunnel to another node for packets of a network; for those of none, such as the node's own, that of the first
-    /// which has one.
+    /// routed network.
     pub fn tunnel_to(&self, peer: PeerId, network: Option<NetworkId>) -> Option<(PortId, u16)> {
         let Hop::Tunnel { port, first } = self.peer(peer)?.hop? else { return None };
         let slot = match network {
             Some(network) => self.network(network)?.tunnel?,
-            None => 0,
+            None => self.networks.iter().find(|network| network.mode == Mode::Routed)?.tunnel?,
         };
         Some((port, first + slot))
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use weft_ctl_api::spec::{Config, FabricMode, FabricSpec, PeerSpec, RoleSpec};
+use weft_ctl_api::spec::{Config, FabricMode, FabricSpec, ModeSpec, NetworkSpec, PeerSpec, RoleSpec};
 use weft_dataplane::{
     key::Origin,
     snapshot::Mode,
@@ -31,6 +31,7 @@ pub(super) fn fabric(config: &Config, networks: &[Network]) -> Result<(Fabric, V
         FabricMode::Geneve => tunnels(spec, Encapsulation::Geneve, Geneve::PORT)?,
     };
     if fabric != Fabric::Native {
+        gateway_macs_are_the_nodes(config)?;
         networks_have_vnis(networks, spec.peer.len())?;
         families_agree(&spec.peer, &config.node.addresses)?;
     }
@@ -65,6 +66,19 @@ fn tunnels(spec: &FabricSpec, encapsulation: Encapsulation, assigned: u16) -> Re
             dscp,
             flood_rate: spec.flood_rate.max(1),
         }),
+    }
+}
+
+/// Other nodes know one MAC of this one, which frames for it have inside of tunnels.
+fn gateway_macs_are_the_nodes(config: &Config) -> Result<(), Invalid> {
+    let own = |network: &&NetworkSpec| network.mode == ModeSpec::Routed && network.gateway_mac.is_some();
+    match config.network.iter().find(own) {
+        Some(network) => {
+            let key = format!("network \"{}\".gateway_mac", network.name);
+            let problem = "with tunnels, all routed networks have the node's";
+            Err(Invalid::new(key, problem, "leave it out, or set node.gateway_mac"))
+        }
+        None => Ok(()),
     }
 }
 
