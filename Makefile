@@ -14,6 +14,9 @@ RUNNER := CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUNNER
 PACKAGES := clang llvm libelf-dev zlib1g-dev pkg-config m4 make gcc g++ iproute2 iputils-ping iputils-tracepath \
             traceroute iperf3 tcpdump tshark ethtool nftables procps
 
+# Somebody else's Geneve, for the tests.
+TEST_PEER_PACKAGES := openvswitch-switch
+
 # What weft is measured beside; installed by bench-peers only.
 PEER_PACKAGES := openvswitch-switch-dpdk dpdk-dev sockperf
 
@@ -28,6 +31,12 @@ deps: ## Install the Debian packages that building and testing need, if any is m
 	if [ $${#missing[@]} -gt 0 ]; then echo "installing: $${missing[*]}"; \
 	  $(SUDO) apt-get update -qq; \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; fi
+
+.PHONY: test-deps
+test-deps: deps
+	@missing=(); for p in $(TEST_PEER_PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=($$p); done; \
+	if [ $${#missing[@]} -gt 0 ]; then $(ROOT) perf/install-peers.sh "$${missing[@]}"; fi
 
 .PHONY: build
 build: deps ## Build everything, optimised
@@ -58,7 +67,7 @@ test-unit: deps ## Tests that need no rights
 	cargo test -p weft-tests --locked --lib --test packet --test model --test config --test tidy
 
 .PHONY: test-root
-test-root: deps ## Tests on the real kernel, in namespaces of their own
+test-root: test-deps ## Tests on the real kernel, in namespaces of their own
 	cargo build --locked -p weftd -p weftctl
 	env $(if $(SUDO),$(RUNNER)="$(SUDO) -E") cargo test -p weft-tests --locked --test drivers --test netns --test ctl -- --test-threads=1
 

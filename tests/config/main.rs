@@ -243,6 +243,7 @@ fn what_is_numbered_in_16_bits_has_a_limit() {
         udp_port: None,
         dscp: None,
         flood_rate: 1,
+        bfd: None,
         peer,
     });
     assert_eq!(error(&many), "fabric.peer: there are 65536; use 65535 at most");

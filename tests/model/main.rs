@@ -4,4 +4,5 @@
 mod bridge;
 mod merge;
 mod offload;
+mod peers;
 mod router;

@@ -4,5 +4,7 @@ mod bridge;
 mod changes;
 mod errors;
 mod fabric;
+mod geneve;
 mod pairs;
 mod queues;
+mod underlay;

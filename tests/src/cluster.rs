@@ -35,6 +35,8 @@ pub struct Shape {
     pub pods: &'static [Kind],
     /// The underlay routes between the nodes rather than bridges.
     pub is_routed: bool,
+    /// More lines of `[fabric]`.
+    pub fabric: &'static str,
     /// Another node that has no weftd: see [`Cluster::stranger`].
     pub has_stranger: bool,
 }
@@ -51,6 +53,7 @@ impl Shape {
             last_mtu: 1500,
             pods: &[Kind::Tap, Kind::Xsk],
             is_routed: false,
+            fabric: "",
             has_stranger: false,
         }
     }
@@ -183,7 +186,7 @@ fn connect(shape: &Shape, index: usize, ns: &NetNs, underlay: &NetNs) {
 
 /// The configuration of one node.
 pub fn config(shape: &Shape, index: usize, pods: &[Pod]) -> String {
-    let Shape { mode, uplink, .. } = shape;
+    let Shape { mode, uplink, fabric, .. } = shape;
     let (v4, v6) = (shape.address(index, true), shape.address(index, false));
     let mut text = format!(
         r#"
@@ -211,6 +214,7 @@ role = "fabric"
 device = "uplink0"
 [fabric]
 mode = "{mode}"
+{fabric}
 "#,
         core = index % 2,
         uplink = uplink.word(),

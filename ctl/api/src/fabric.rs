@@ -59,6 +59,8 @@ pub struct FabricReply {
     pub uplink_mtu: u32,
     /// Bytes by which tunnels make a packet longer, over IPv4 and over IPv6.
     pub overhead: [u32; 2],
+    /// Whether the uplink's device sends what is for pods to queues that the switch serves; none: it is not AF_XDP.
+    pub queues: Option<String>,
     /// UDP port of tunnels.
     pub udp_port: Option<u16>,
     /// This node's own addresses: where tunnels to it end.
@@ -93,6 +95,10 @@ pub struct PeerRow {
     pub mtu: u32,
     /// Since a tunnel packet last came from it, milliseconds, to half a second; none: never, or no tunnels.
     pub heard_ms: Option<u64>,
+    /// Where its BFD session stands: `up`, `init`, `down`, `admin-down`; none: it is not watched.
+    pub bfd: Option<String>,
+    /// Since when, milliseconds; none: from the beginning.
+    pub bfd_since_ms: Option<u64>,
     /// Packets wrapped up for it.
     pub tx_packets: u64,
     /// Their bytes, before that.

@@ -488,9 +488,32 @@ pub struct FabricSpec {
     /// Copies per second that a bridged network may flood to other nodes.
     #[serde(default = "flood_rate", skip_serializing_if = "is_flood_rate")]
     pub flood_rate: u64,
+    /// Watch other nodes by BFD; unless given, they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BfdSpec>,
     /// Other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peer: Vec<PeerSpec>,
+}
+
+/// How other nodes are watched: by Bidirectional Forwarding Detection (RFC 5880 and 5883, UDP port 4784).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BfdSpec {
+    /// Packets are sent to each other node, and expected of it, this often, milliseconds.
+    #[serde(default = "bfd_interval")]
+    pub interval_ms: u64,
+    /// This many may be lost before it is taken for gone.
+    #[serde(default = "bfd_multiplier")]
+    pub multiplier: u8,
+}
+
+const fn bfd_interval() -> u64 {
+    300
+}
+
+const fn bfd_multiplier() -> u8 {
+    3
 }
 
 const fn flood_rate() -> u64 {

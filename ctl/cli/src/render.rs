@@ -1,12 +1,13 @@
 //! Replies as tables for people.
 
+mod fabric;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use weft_ctl_api::{
     Done,
     config::ConfigText,
     drops::DropRows,
     endpoint::EndpointRows,
-    fabric::{FabricReply, PeerDetails, PeerRow, PeerRows},
     fdb::FdbRows,
     flow::{CachedFlows, FlowRows},
     network::NetworkRows,
@@ -240,82 +241,6 @@ impl Render for CachedFlows {
         let shown = table(&header, 4..7, rows.collect(), "no cached flows");
         let more = if self.truncated { ", more than the limit: use a filter or --limit" } else { "" };
         format!("{shown}\n{} shown of {} cached{more}", self.flows.len(), self.total)
-    }
-}
-
-impl Render for FabricReply {
-    fn render(&self) -> String {
-        let [v4, v6] = self.overhead;
-        let overhead = if v4 == 0 { "none".into() } else { format!("{v4} bytes over IPv4, {v6} over IPv6") };
-        lines(&[
-            ("mode", self.mode.to_string()),
-            (
-                "uplink",
-                self.uplink.as_ref().map_or("-".into(), |port| format!("{port}, MTU {}", self.uplink_mtu)),
-            ),
-            ("overhead", overhead),
-            ("UDP port", dash(self.udp_port)),
-            ("addresses", join(&self.addresses)),
-            ("MAC in tunnels", self.mac.to_string()),
-            ("peers", format!("{}, {} of them reachable", self.peers, self.reachable)),
-        ])
-    }
-}
-
-fn heard(peer: &PeerRow) -> String {
-    peer.heard_ms.map_or("-".into(), |ms| format!("{:.1} s ago", ms as f64 / 1000.0))
-}
-
-impl Render for PeerRows {
-    fn render(&self) -> String {
-        let row = |peer: &PeerRow| {
-            vec![
-                peer.name.clone(),
-                peer.address.to_string(),
-                peer.state.clone(),
-                dash(peer.next_hop),
-                heard(peer),
-                peer.mtu.to_string(),
-                peer.tx_packets.to_string(),
-                human(peer.tx_bytes as f64),
-                peer.rx_packets.to_string(),
-                human(peer.rx_bytes as f64),
-            ]
-        };
-        let header = [
-            "name",
-            "address",
-            "state",
-            "next hop",
-            "heard",
-            "mtu",
-            "tx packets",
-            "tx bytes",
-            "rx packets",
-            "rx bytes",
-        ];
-        let rows = self.peers.iter().map(row).collect();
-        table(&header, 5..10, rows, "no other nodes: add one with `weftctl fabric peer add`")
-    }
-}
-
-impl Render for PeerDetails {
-    fn render(&self) -> String {
-        let peer = &self.peer;
-        lines(&[
-            ("name", peer.name.clone()),
-            ("address", peer.address.to_string()),
-            ("other addresses", join(&self.addresses)),
-            ("prefixes", join(&self.prefixes)),
-            ("MAC in tunnels", self.mac.to_string()),
-            ("state", peer.state.clone()),
-            ("next hop", dash(peer.next_hop)),
-            ("heard", heard(peer)),
-            ("MTU for pods", peer.mtu.to_string()),
-            ("path MTU", dash(self.path_mtu)),
-            ("sent", format!("{} packets, {}bytes", peer.tx_packets, human(peer.tx_bytes as f64) + " ")),
-            ("received", format!("{} packets, {}bytes", peer.rx_packets, human(peer.rx_bytes as f64) + " ")),
-        ])
     }
 }
 

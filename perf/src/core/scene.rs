@@ -87,7 +87,7 @@ pub(super) fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 
         endpoints: Arc::new(if is_routed { pods(setup) } else { HashMap::new() }),
         routes: Arc::new(routes(setup)),
         rewrites: Arc::new(vec![Rewrite::new(DST, GATEWAY, CAPS.mtu)]),
-        peers: Arc::new(fabric.map(peer).into_iter().collect()),
+        peers: Arc::new(fabric.map(|port| Some(peer(port))).into_iter().collect()),
         tunnels: Arc::new(tunnel().into_iter().collect()),
         unwraps: fabric.map(|port| Arc::new(unwraps(port))),
         fdb: Arc::new(stations),
@@ -118,7 +118,9 @@ fn routes(setup: &Setup) -> Routes {
     let to_pod = Route::Endpoint { network: NETWORK, port: PORTS[1], rewrite: 0 };
     routes.insert(spec.dst.into(), if setup.case == Case::VxlanEncap { Route::Peer(PEER) } else { to_pod });
     if setup.case == Case::VxlanDecap {
-        sources(&spec).into_iter().for_each(|src| routes.insert(src.into(), Route::Peer(PEER)));
+        for src in sources(&spec) {
+            routes.insert(src.into(), Route::Peer(PEER));
+        }
     }
     routes
 }

@@ -117,7 +117,7 @@ pub(crate) fn link_exists(socket: RawFd, ifindex: u32) -> bool {
 }
 
 /// Receive queues of an interface, as ethtool tells them; 1 where the driver does not.
-pub(crate) fn rx_queues(name: &str) -> io::Result<u16> {
+pub fn rx_queues(name: &str) -> io::Result<u16> {
     const ETHTOOL_GCHANNELS: u32 = 0x3c;
     const SIOCETHTOOL: libc::c_ulong = 0x8946;
     /// `struct ethtool_channels` (linux/ethtool.h).

@@ -1,7 +1,11 @@
 //! What is meant → what PMD threads read. Pure: the same [`Desired`] and [`Facts`] give the same snapshot; nothing is
 //! opened, asked or logged here.
+//!
+//! A [`Compiler`] remembers the routes to other nodes, of which there may be a hundred thousand, so that a change costs what
+//! it changes; the outcome is the same as without it.
 
 mod fabric;
+mod remote;
 
 pub use fabric::flood_limits;
 
@@ -36,8 +40,8 @@ pub struct Facts {
     pub path_mtus: BTreeMap<IpAddr, u32>,
     /// Learnt addresses: (network, MAC) → where.
     pub fdb: HashMap<(String, Mac), Place>,
-    /// Counters of other nodes, by name.
-    pub peers: BTreeMap<String, Arc<PeerStats>>,
+    /// Other nodes, by name.
+    pub peers: BTreeMap<String, PeerFacts>,
     /// What limits flooding to other nodes, by network.
     pub flood_limits: BTreeMap<String, Arc<Policer>>,
     /// Counters and policers of rules, by name.
@@ -78,6 +82,15 @@ pub struct PortFacts {
     pub stats: Arc<PortStats>,
 }
 
+/// What of another node lives on from snapshot to snapshot.
+#[derive(Debug, Clone)]
+pub struct PeerFacts {
+    /// Its number.
+    pub id: PeerId,
+    /// Its counters.
+    pub stats: Arc<PeerStats>,
+}
+
 /// What of a rule lives on from snapshot to snapshot.
 #[derive(Debug, Clone)]
 pub struct RuleFacts {
@@ -87,21 +100,41 @@ pub struct RuleFacts {
     pub policers: Vec<Arc<Policer>>,
 }
 
-/// Makes the snapshot.
+/// Makes one snapshot.
 pub fn compile(desired: &Desired, facts: &Facts) -> Snapshot {
+    Compiler::default().compile(desired, facts)
+}
+
+/// Makes snapshots, one after the other.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    remote: remote::Remote,
+}
+
+impl Compiler {
+    /// Makes the snapshot.
+    pub fn compile(&mut self, desired: &Desired, facts: &Facts) -> Snapshot {
+        let peers = fabric::ids(desired, facts);
+        let remote_routes = self.remote.routes(desired, &peers);
+        snapshot(desired, facts, &peers, remote_routes)
+    }
+}
+
+fn snapshot(desired: &Desired, facts: &Facts, peers: &[PeerId], remote_routes: Arc<Routes>) -> Snapshot {
     let mut rewrites = Rewrites::default();
     let ids: Vec<Option<PortId>> =
         desired.ports.iter().map(|port| facts.ports.get(&port.name).map(|facts| facts.id)).collect();
     let host = host(desired, facts, &mut rewrites);
     let endpoints = endpoints(desired, &ids);
     let routes = routes(desired, facts, &mut rewrites);
-    let fabric = fabric::compile(desired, facts, &mut rewrites);
+    let fabric = fabric::compile(desired, facts, peers, &mut rewrites);
     Snapshot {
         generation: facts.generation,
         ports: ports(desired, facts),
         networks: networks(desired, facts, &ids, &fabric),
         endpoints: Arc::new(endpoints),
         routes: Arc::new(routes),
+        remote_routes,
         rewrites: Arc::new(rewrites.list),
         peers: Arc::new(fabric.peers),
         tunnels: Arc::new(fabric.tunnels),
@@ -142,24 +175,30 @@ fn host(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Option<(Po
 }
 
 fn ports(desired: &Desired, facts: &Facts) -> Vec<Option<Arc<PortView>>> {
-    let mut ports = Vec::new();
+    let (mut ports, homes) = (Vec::new(), homes(desired));
     for (index, port) in desired.ports.iter().enumerate() {
         let Some(facts) = facts.ports.get(&port.name) else { continue };
         let at = facts.id.index();
         if ports.len() <= at {
             ports.resize_with(at + 1, || None);
         }
-        let network = desired.endpoints.iter().find(|endpoint| endpoint.port == index);
         ports[at] = Some(Arc::new(PortView {
             role: role(desired, &port.role),
             mac: facts.mac,
             caps: facts.caps,
             owners: facts.owners.clone(),
-            network: network.map(|endpoint| network_id(endpoint.network)),
+            network: homes[index].map(network_id),
             stats: facts.stats.clone(),
         }));
     }
     ports
+}
+
+/// By port: the network of the endpoints behind it.
+fn homes(desired: &Desired) -> Vec<Option<usize>> {
+    let mut homes = vec![None; desired.ports.len()];
+    desired.endpoints.iter().for_each(|endpoint| homes[endpoint.port] = Some(endpoint.network));
+    homes
 }
 
 fn role(desired: &Desired, role: &desired::Role) -> Role {
@@ -183,14 +222,12 @@ fn networks(
     ids: &[Option<PortId>],
     fabric: &fabric::Compiled,
 ) -> Vec<Arc<NetworkView>> {
+    let homes = homes(desired);
     let view = |(index, network): (usize, &desired::Network)| {
         let member = |(at, port): (usize, &desired::Port)| {
             let id = ids[at]?;
             match &port.role {
-                desired::Role::Pod => {
-                    let mut own = desired.endpoints.iter().filter(|endpoint| endpoint.port == at);
-                    own.any(|endpoint| endpoint.network == index).then_some((id, None))
-                }
+                desired::Role::Pod => (homes[at] == Some(index)).then_some((id, None)),
                 desired::Role::Access(network) => (*network == index).then_some((id, None)),
                 desired::Role::Trunk(networks) => networks.contains(&index).then_some((id, network.vlan)),
                 desired::Role::Host | desired::Role::Fabric => None,
@@ -225,18 +262,11 @@ fn endpoints(desired: &Desired, ids: &[Option<PortId>]) -> HashMap<(NetworkId, M
 }
 
 fn routes(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Routes {
-    let of_peers: usize = desired.peers.iter().map(|peer| peer.prefixes.len() + 1).sum();
-    let mut routes = Routes::with_capacity(of_peers + desired.endpoints.len());
+    let mut routes = Routes::default();
     let routed = |index: usize| desired.networks[index].mode == Mode::Routed;
     for network in desired.networks.iter().filter(|network| network.mode == Mode::Routed) {
         for prefix in &network.prefixes {
             routes.insert(*prefix, Route::Unreachable);
-        }
-    }
-    for (index, peer) in desired.peers.iter().enumerate() {
-        let own = [peer.address].into_iter().chain(peer.addresses.iter().copied()).map(IpNet::from);
-        for prefix in peer.prefixes.iter().copied().chain(own) {
-            routes.insert(prefix, Route::Peer(PeerId(index as u16)));
         }
     }
     for address in &desired.node.addresses {
@@ -264,10 +294,7 @@ fn fdb(desired: &Desired, facts: &Facts) -> Fdb {
         let index = desired.networks.iter().position(|other| other.name == *network)?;
         let station = match place {
             Place::Port(port, vlan) => Station::Local { port: facts.ports.get(port)?.id, vlan: *vlan },
-            Place::Peer(name) => {
-                let peer = desired.peers.iter().position(|peer| peer.name == *name)?;
-                Station::Remote(PeerId(peer as u16))
-            }
+            Place::Peer(name) => Station::Remote(facts.peers.get(name)?.id),
         };
         Some(((network_id(index), *mac), station))
     };

@@ -77,6 +77,7 @@ fn handle(session: &mut Session, event: Event) {
         }
         Event::Report(report) => take(&mut session.switch, report),
         Event::NextHops(hops) => session.switch.set_next_hops(hops),
+        Event::Bfd(report) => session.switch.set_bfd(report),
         Event::Reload => match session.switch.reload() {
             Ok(()) => tracing::info!(generation = session.switch.generation(), "configuration reloaded"),
             Err(error) => tracing::error!(%error, "configuration not reloaded: nothing has changed"),

@@ -9,7 +9,7 @@ mod fabric;
 mod kinds;
 mod rules;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use weft_ctl_api::spec::{Config, PortSpec};
@@ -23,7 +23,7 @@ use weft_dataplane::{
 use weft_pmd::Outer;
 use weft_wire::{Mac, VlanId, Vni};
 
-use crate::runtime::Settings;
+use crate::{bfd, runtime::Settings};
 
 /// The whole switch, as meant.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,9 @@ pub struct Desired {
     /// How other nodes are reached.
     pub fabric: Fabric,
     /// Other nodes.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<Arc<Peer>>,
+    /// How it is watched whether they are there, if at all.
+    pub bfd: Option<bfd::Settings>,
     /// Operators' rules, in the order of the configuration.
     pub rules: Vec<Rule>,
 }
@@ -163,6 +165,13 @@ pub struct Peer {
     pub mac: Mac,
     /// Its pods' prefixes.
     pub prefixes: Vec<IpNet>,
+}
+
+impl Peer {
+    /// All its own addresses.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [self.address].into_iter().chain(self.addresses.iter().copied())
+    }
 }
 
 /// An operator's rule.

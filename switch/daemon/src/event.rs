@@ -3,7 +3,7 @@
 use serde_json::Value;
 use weft_ctl_api::Error;
 
-use crate::{netlink::nexthop::NextHops, slowpath::thread::Report};
+use crate::{bfd, netlink::nexthop::NextHops, slowpath::thread::Report};
 
 /// What happens.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub enum Event {
     Report(Report),
     /// The kernel reaches other nodes another way than before.
     NextHops(NextHops),
+    /// Another node is there, or is not any more.
+    Bfd(bfd::Report),
     /// SIGHUP.
     Reload,
     /// SIGTERM or SIGINT.

@@ -1,6 +1,7 @@
 //! The kernel's side of things, by rtnetlink: placing taps, and next hops from routes and neighbours.
 
 pub mod nexthop;
+pub mod rss;
 pub mod tap;
 
 use std::{io, net::IpAddr};

@@ -183,7 +183,7 @@ fn open_tap(desired: &Desired, index: usize) -> Result<Opened, OpenError> {
 
 /// What a pod may send at once: what goes through the uplink whole, with what tunnels add.
 fn pod_mtu(desired: &Desired) -> u32 {
-    let overhead = |peer: &crate::desired::Peer| desired.fabric.overhead(peer.address);
+    let overhead = |peer: &Arc<crate::desired::Peer>| desired.fabric.overhead(peer.address);
     // Without peers, those of the future are taken to be of the more usual kind.
     let any = desired.fabric.overhead(IpAddr::from([0; 4]));
     let overhead = desired.peers.iter().map(overhead).max().unwrap_or(any);

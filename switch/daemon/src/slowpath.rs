@@ -161,7 +161,7 @@ pub fn path_mtu(bytes: &[u8], snapshot: &Snapshot) -> Option<(IpAddr, u32)> {
 
 /// The MTU that the packet was too big for: that of the port its destination is behind.
 fn egress_mtu(packet: &Packet<'_>, snapshot: &Snapshot) -> Option<u32> {
-    let port = match snapshot.routes.lookup(packet.key.dst()) {
+    let port = match snapshot.route(packet.key.dst()) {
         Some(Route::Endpoint { port, .. }) => port,
         Some(Route::Peer(peer)) => return snapshot.mtu_to(peer, packet.network.map(|(id, _)| id)),
         Some(Route::Node) | None => snapshot.host?.0,
@@ -176,7 +176,7 @@ fn known_as(target: IpAddr, packet: &Packet<'_>, snapshot: &Snapshot) -> Option<
     let Some((id, network)) = packet.network else {
         // The node asks for pods (host port). On the fabric the kernel answers for itself.
         let is_host = snapshot.port(packet.ingress).is_some_and(|port| port.role == Role::Host);
-        let route = snapshot.routes.lookup(ip::mapped(target))?;
+        let route = snapshot.route(ip::mapped(target))?;
         let reachable = matches!(route, Route::Endpoint { .. } | Route::Gateway { .. } | Route::Peer(_));
         let gateway = snapshot.networks.iter().find(|network| network.mode == Mode::Routed)?;
         return (is_host && reachable).then_some(gateway.gateway_mac);
@@ -190,7 +190,7 @@ fn known_as(target: IpAddr, packet: &Packet<'_>, snapshot: &Snapshot) -> Option<
         (_, Some(((_, mac), _))) if *mac == asker => None,
         (Mode::Bridged, owner) => owner.map(|((_, mac), _)| *mac),
         (Mode::Routed, Some(_)) => Some(network.gateway_mac),
-        (Mode::Routed, None) => match snapshot.routes.lookup(ip::mapped(target))? {
+        (Mode::Routed, None) => match snapshot.route(ip::mapped(target))? {
             Route::Gateway { network: other } => (other == id).then_some(network.gateway_mac),
             Route::Node | Route::Peer(_) => Some(network.gateway_mac),
             // Another network's pods are not there for this one.

@@ -33,11 +33,11 @@ use weft_wire::{PortId, ThreadId};
 
 use crate::{
     assign::assign,
-    compile::{Facts, PortFacts, RuleFacts, compile},
+    compile::{Compiler, Facts, PortFacts, RuleFacts},
     config,
     desired::{Desired, Invalid, Role, RuleStep},
     event::Event,
-    netlink::{self, NetlinkError, nexthop},
+    netlink::{self, NetlinkError, nexthop, rss::Spread},
     ports,
     runtime::Runtime,
 };
@@ -54,6 +54,8 @@ pub struct OpenPort {
     pub owners: Vec<ThreadId>,
     /// Its counters.
     pub stats: Arc<PortStats>,
+    /// Whether its device sends packets where the switch looks (an uplink's, once it was asked).
+    pub spread: Option<Spread>,
     id: PortId,
     guard: Guard,
     probe: LinkProbe,
@@ -87,6 +89,7 @@ pub struct Switch {
     /// The time-stamp counter then.
     pub started_cycles: u64,
     facts: Facts,
+    compiler: Compiler,
     events: Sender<Event>,
     watcher: Option<(Vec<std::net::IpAddr>, u32, nexthop::Watcher)>,
     peer_watch: fabric::PeerWatch,
@@ -136,6 +139,7 @@ impl Switch {
             started: Instant::now(),
             started_cycles: weft_pmd::sys::cycles(),
             facts: Facts::default(),
+            compiler: Compiler::default(),
             events,
             watcher: None,
             peer_watch: fabric::PeerWatch::default(),
@@ -180,6 +184,7 @@ impl Switch {
         }
         self.steer();
         self.watch_next_hops();
+        self.watch_peers();
         Ok(())
     }
 
@@ -248,6 +253,7 @@ impl Switch {
         // An uplink opened again has been told nothing yet.
         self.steer();
         self.watch_next_hops();
+        self.watch_peers();
     }
 
     /// Looks, without touching anything, whether ports that are to be opened can be. Returns those that are left out, and
@@ -319,7 +325,7 @@ impl Switch {
             PortFacts { id, mac: info.mac, caps: info.caps, owners: owners.clone(), stats: stats.clone() };
         self.facts.ports.insert(port.name.clone(), facts);
         self.removed.remove(&port.name);
-        let open = OpenPort { spec: port.spec.clone(), info, owners, stats, id, guard, probe };
+        let open = OpenPort { spec: port.spec.clone(), info, owners, stats, spread: None, id, guard, probe };
         self.ports.insert(port.name.clone(), open);
     }
 
@@ -402,7 +408,7 @@ impl Switch {
     pub fn publish(&mut self) {
         self.facts.generation += 1;
         self.facts.fdb = self.learnt.stations();
-        let snapshot = compile(&self.desired, &self.facts);
+        let snapshot = self.compiler.compile(&self.desired, &self.facts);
         self.runtime.publish(snapshot);
     }
 

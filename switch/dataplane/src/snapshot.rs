@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
 use weft_pmd::Caps;
-use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId, ip};
+use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId};
 
 use crate::{
     police::Policer,
@@ -171,12 +171,14 @@ pub struct Snapshot {
     pub networks: Vec<Arc<NetworkView>>,
     /// Pods, by network and MAC.
     pub endpoints: Arc<HashMap<(NetworkId, Mac), Endpoint>>,
-    /// Exact addresses and prefixes of the routed networks, the node and its peers.
+    /// Addresses and prefixes of the routed networks and the node.
     pub routes: Arc<Routes>,
+    /// Those of other nodes; where both know a prefix of one length, the node's own count.
+    pub remote_routes: Arc<Routes>,
     /// What [`crate::program::Action::Route`] names.
     pub rewrites: Arc<Vec<Rewrite>>,
     /// Other nodes, by [`PeerId::index`].
-    pub peers: Arc<Vec<PeerView>>,
+    pub peers: Arc<Vec<Option<PeerView>>>,
     /// What [`crate::program::Action::Encap`] names.
     pub tunnels: Arc<Vec<Tunnel>>,
     /// What is unwrapped, where the fabric has tunnels.
@@ -206,7 +208,7 @@ impl Snapshot {
     /// Another node.
     #[inline]
     pub fn peer(&self, id: PeerId) -> Option<&PeerView> {
-        self.peers.get(id.index())
+        self.peers.get(id.index())?.as_ref()
     }
 
     /// What is unwrapped of what comes by a port.
@@ -240,8 +242,12 @@ impl Snapshot {
         self.endpoints.get(&(network, mac))
     }
 
-    /// Where an address of any routed network leads.
-    pub fn route(&self, address: IpAddr) -> Option<Route> {
-        self.routes.lookup(ip::mapped(address))
+    /// Where a mapped address of any routed network leads.
+    pub fn route(&self, address: [u8; 16]) -> Option<Route> {
+        match (self.routes.lookup(address), self.remote_routes.lookup(address)) {
+            (Some((own, _)), Some((remote, route))) if remote > own => Some(route),
+            (Some((_, route)), _) | (None, Some((_, route))) => Some(route),
+            (None, None) => None,
+        }
     }
 }

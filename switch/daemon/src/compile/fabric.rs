@@ -16,7 +16,7 @@ use crate::desired::{Desired, Fabric, Peer, Role};
 /// What a snapshot holds of the fabric.
 #[derive(Default)]
 pub(super) struct Compiled {
-    pub(super) peers: Vec<PeerView>,
+    pub(super) peers: Vec<Option<PeerView>>,
     pub(super) tunnels: Vec<Tunnel>,
     pub(super) unwraps: Option<Tunnels>,
     /// By network: its place among those that each peer has tunnels for.
@@ -31,11 +31,19 @@ impl Compiled {
             Hop::Tunnel { first, .. } => Some(first + slot),
             Hop::Native { .. } => None,
         };
-        self.peers.iter().filter_map(tunnel).collect()
+        self.peers.iter().flatten().filter_map(tunnel).collect()
     }
 }
 
-pub(super) fn compile(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Compiled {
+/// Peers' numbers. Where nobody gave them any, as in a check of a file, they are counted.
+pub(super) fn ids(desired: &Desired, facts: &Facts) -> Vec<PeerId> {
+    let id = |(index, peer): (usize, &Arc<Peer>)| {
+        facts.peers.get(&peer.name).map_or(PeerId(index as u16), |facts| facts.id)
+    };
+    desired.peers.iter().enumerate().map(id).collect()
+}
+
+pub(super) fn compile(desired: &Desired, facts: &Facts, ids: &[PeerId], rewrites: &mut Rewrites) -> Compiled {
     let port = desired.ports.iter().find(|port| port.role == Role::Fabric);
     let uplink = port.and_then(|port| facts.ports.get(&port.name));
     let mut compiled = Compiled::default();
@@ -45,9 +53,11 @@ pub(super) fn compile(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites)
         for (slot, (id, ..)) in networks.iter().enumerate() {
             compiled.slots[id.index()] = Some(slot as u16);
         }
-        compiled.unwraps = uplink.and_then(|uplink| unwraps(desired, uplink, &networks));
+        compiled.unwraps = uplink.and_then(|uplink| unwraps(desired, uplink, ids, &networks));
     }
-    for peer in &desired.peers {
+    let count = ids.iter().map(|id| id.index() + 1).max().unwrap_or(0);
+    compiled.peers.resize_with(count, || None);
+    for (peer, id) in desired.peers.iter().zip(ids) {
         let hop =
             uplink.zip(facts.next_hops.get(&peer.address)).and_then(|(uplink, mac)| match desired.fabric {
                 Fabric::Native => {
@@ -61,15 +71,16 @@ pub(super) fn compile(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites)
                     Some(Hop::Tunnel { port: uplink.id, first })
                 }
             });
-        let addresses = [peer.address].into_iter().chain(peer.addresses.iter().copied()).collect();
-        compiled.peers.push(PeerView { hop, addresses, stats: stats(facts, peer) });
+        let addresses = peer.own_addresses().collect();
+        compiled.peers[id.index()] = Some(PeerView { hop, addresses, stats: stats(facts, peer) });
     }
     compiled
 }
 
 /// A peer that has just come has counters by the time that threads count; a test's need not.
 fn stats(facts: &Facts, peer: &Peer) -> Arc<PeerStats> {
-    facts.peers.get(&peer.name).cloned().unwrap_or_else(|| Arc::new(PeerStats::new(1)))
+    let known = facts.peers.get(&peer.name).map(|facts| facts.stats.clone());
+    known.unwrap_or_else(|| Arc::new(PeerStats::new(1)))
 }
 
 /// Networks that have an identifier in tunnels.
@@ -80,14 +91,19 @@ fn networks(desired: &Desired) -> Vec<(NetworkId, Vni, Mac)> {
         .collect()
 }
 
-fn unwraps(desired: &Desired, uplink: &PortFacts, networks: &[(NetworkId, Vni, Mac)]) -> Option<Tunnels> {
+fn unwraps(
+    desired: &Desired,
+    uplink: &PortFacts,
+    ids: &[PeerId],
+    networks: &[(NetworkId, Vni, Mac)],
+) -> Option<Tunnels> {
     let Fabric::Tunnels { encapsulation, udp_port, .. } = desired.fabric else { return None };
     let own = &desired.node.addresses;
     let v4 =
         own.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None });
     let v6 =
         own.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None });
-    let peer = |(index, peer): (usize, &Peer)| (ip::mapped(peer.address), PeerId(index as u16));
+    let peer = |(peer, id): (&Arc<Peer>, &PeerId)| (ip::mapped(peer.address), *id);
     Some(Tunnels {
         port: uplink.id,
         mac: uplink.mac,
@@ -96,7 +112,7 @@ fn unwraps(desired: &Desired, uplink: &PortFacts, networks: &[(NetworkId, Vni, M
         v4,
         v6,
         networks: networks.iter().map(|(id, vni, _)| (vni.get(), *id)).collect(),
-        peers: desired.peers.iter().enumerate().map(peer).collect(),
+        peers: desired.peers.iter().zip(ids).map(peer).collect(),
     })
 }
 

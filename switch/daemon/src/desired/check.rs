@@ -1,7 +1,12 @@
 //! Config → Desired: every reference resolved, every contradiction named.
 
-use std::{collections::BTreeMap, collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    time::Duration,
+};
 
+use hashbrown::HashSet;
 use weft_ctl_api::spec::{Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, PortSpec, RoleSpec};
 use weft_dataplane::{snapshot::Mode, thread::Idle};
 use weft_wire::Mac;
@@ -54,6 +59,7 @@ pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
         endpoints,
         fabric,
         peers,
+        bfd: fabric::bfd(config)?,
         rules,
     };
     kinds::generators(&desired)?;
@@ -87,7 +93,7 @@ fn rewrites_fit(
 }
 
 pub(super) fn unique<'a>(noun: &str, names: impl Iterator<Item = &'a String>) -> Result<(), Invalid> {
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     for name in names {
         if name.is_empty() || name.len() > 253 || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
             let problem = format!("{name:?} can't be a name");
@@ -116,10 +122,10 @@ fn gateway_mac(config: &Config) -> Result<Mac, Invalid> {
     Ok(mac)
 }
 
-pub(super) fn check_mac(key: impl Into<String>, mac: Mac) -> Result<(), Invalid> {
+pub(super) fn check_mac(key: impl Display, mac: Mac) -> Result<(), Invalid> {
     if mac.is_group() || mac == Mac::ZERO {
         return Err(Invalid::new(
-            key,
+            key.to_string(),
             format!("{mac} is no station's address"),
             "use a unicast MAC, such as 02:…",
         ));

@@ -1,6 +1,6 @@
 //! How other nodes are reached: what `[fabric]` says, checked.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use weft_ctl_api::spec::{Config, FabricMode, FabricSpec, ModeSpec, NetworkSpec, PeerSpec, RoleSpec};
 use weft_dataplane::{
@@ -13,12 +13,14 @@ use weft_wire::{
     tunnel::{Geneve, Vxlan},
 };
 
+use crate::bfd;
+
 use super::{
     Fabric, Invalid, Network, Peer,
     check::{check_mac, unique},
 };
 
-pub(super) fn fabric(config: &Config, networks: &[Network]) -> Result<(Fabric, Vec<Peer>), Invalid> {
+pub(super) fn fabric(config: &Config, networks: &[Network]) -> Result<(Fabric, Vec<Arc<Peer>>), Invalid> {
     let Some(spec) = &config.fabric else { return Ok((Fabric::Native, Vec::new())) };
     if !config.port.iter().any(|port| port.role == RoleSpec::Fabric) && !spec.peer.is_empty() {
         let remedy = "add a port with role = \"fabric\"";
@@ -35,7 +37,25 @@ pub(super) fn fabric(config: &Config, networks: &[Network]) -> Result<(Fabric, V
         networks_have_vnis(networks, spec.peer.len())?;
         families_agree(&spec.peer, &config.node.addresses)?;
     }
-    Ok((fabric, spec.peer.iter().map(peer).collect::<Result<_, _>>()?))
+    Ok((fabric, spec.peer.iter().map(|spec| peer(spec).map(Arc::new)).collect::<Result<_, _>>()?))
+}
+
+/// How other nodes are watched.
+pub(super) fn bfd(config: &Config) -> Result<Option<bfd::Settings>, Invalid> {
+    let Some(spec) = config.fabric.as_ref().and_then(|fabric| fabric.bfd) else { return Ok(None) };
+    if !(10..=60_000).contains(&spec.interval_ms) {
+        let problem = format!("{} ms", spec.interval_ms);
+        return Err(Invalid::new("fabric.bfd.interval_ms", problem, "use 10 to 60000"));
+    }
+    if spec.multiplier == 0 {
+        let problem = "every packet would come too late";
+        return Err(Invalid::new("fabric.bfd.multiplier", problem, "use 1 to 255, such as 3"));
+    }
+    if config.node.addresses.is_empty() {
+        let remedy = "add node.addresses, or leave [fabric.bfd] out";
+        return Err(Invalid::new("fabric.bfd", "this node has no address to be watched at", remedy));
+    }
+    Ok(Some(bfd::Settings { interval: Duration::from_millis(spec.interval_ms), multiplier: spec.multiplier }))
 }
 
 fn native(spec: &FabricSpec) -> Result<Fabric, Invalid> {
@@ -134,7 +154,7 @@ fn families_agree(peers: &[PeerSpec], own: &[IpAddr]) -> Result<(), Invalid> {
 fn peer(spec: &PeerSpec) -> Result<Peer, Invalid> {
     // As the other node makes its own gateway MAC from its name.
     let mac = spec.mac.unwrap_or_else(|| Mac::local(&format!("weft gateway {}", spec.name)));
-    check_mac(format!("fabric.peer \"{}\".mac", spec.name), mac)?;
+    check_mac(format_args!("fabric.peer \"{}\".mac", spec.name), mac)?;
     Ok(Peer {
         name: spec.name.clone(),
         address: spec.address,

@@ -81,11 +81,8 @@ impl Session {
 
     /// A port, or another node and the network it is in.
     fn origin_word(&self, origin: Origin) -> String {
-        let desired = &self.switch.desired;
         match origin.tunnel() {
-            Some((peer, _)) => {
-                desired.peers.get(peer.index()).map_or("?".into(), |peer| format!("peer:{}", peer.name))
-            }
+            Some((peer, _)) => self.switch.peer_name(peer).map_or("?".into(), |name| format!("peer:{name}")),
             None => origin.port().map_or("?".into(), |id| self.port_word(id)),
         }
     }

@@ -11,7 +11,7 @@ use weft_dataplane::{
     snapshot::{Mode, PeerView},
     stats::PeerCounters,
 };
-use weft_wire::{Mac, PeerId};
+use weft_wire::Mac;
 
 use super::{Session, must_be_new, not_found, take};
 use crate::desired::{Fabric, Peer, Role};
@@ -28,6 +28,7 @@ impl Session {
             uplink: uplink.map(|port| port.name.clone()),
             uplink_mtu: open.map_or(0, |open| open.info.caps.mtu),
             overhead: [overhead([0; 4].into()), overhead([0; 16].into())],
+            queues: open.and_then(|open| Some(open.spread.as_ref()?.text().to_owned())),
             udp_port: if let Fabric::Tunnels { udp_port, .. } = desired.fabric {
                 Some(udp_port)
             } else {
@@ -36,7 +37,14 @@ impl Session {
             addresses: desired.node.addresses.clone(),
             mac: routed.map_or(Mac::ZERO, |network| network.gateway_mac),
             peers: desired.peers.len(),
-            reachable: switch.runtime.snapshot().peers.iter().filter(|peer| peer.hop.is_some()).count(),
+            reachable: switch
+                .runtime
+                .snapshot()
+                .peers
+                .iter()
+                .flatten()
+                .filter(|peer| peer.hop.is_some())
+                .count(),
         }
     }
 
@@ -69,16 +77,16 @@ impl Session {
 
     pub(super) fn peer_rows(&self) -> PeerRows {
         let peers = &self.switch.desired.peers;
-        PeerRows { peers: peers.iter().enumerate().map(|(index, peer)| self.peer_row(index, peer)).collect() }
+        PeerRows { peers: peers.iter().map(|peer| self.peer_row(peer)).collect() }
     }
 
     pub(super) fn peer_details(&self, name: &str) -> Result<PeerDetails, Error> {
         let peers = &self.switch.desired.peers;
-        let found = peers.iter().enumerate().find(|(_, peer)| peer.name == name);
-        let (index, peer) =
+        let found = peers.iter().find(|peer| peer.name == name);
+        let peer =
             found.ok_or_else(|| not_found("peer", name, peers.iter().map(|peer| peer.name.as_str())))?;
         Ok(PeerDetails {
-            peer: self.peer_row(index, peer),
+            peer: self.peer_row(peer),
             mac: peer.mac,
             addresses: peer.addresses.clone(),
             prefixes: peer.prefixes.clone(),
@@ -86,18 +94,22 @@ impl Session {
         })
     }
 
-    fn peer_row(&self, index: usize, peer: &Peer) -> PeerRow {
+    fn peer_row(&self, peer: &Peer) -> PeerRow {
         let snapshot = self.switch.runtime.snapshot();
-        let view: Option<&PeerView> = snapshot.peers.get(index);
+        let id = self.switch.peer_id(&peer.name);
+        let view: Option<&PeerView> = id.and_then(|id| snapshot.peer(id));
         let stats = self.switch.peer_stats(&peer.name);
         let sum = |count: fn(&PeerCounters) -> u64| stats.map_or(0, |stats| stats.threads().map(count).sum());
         let is_reachable = view.is_some_and(|view| view.hop.is_some());
+        let session = self.switch.bfd_session(peer.address);
         PeerRow {
             name: peer.name.clone(),
             address: peer.address,
             state: if is_reachable { "up" } else { "unresolved" }.into(),
             next_hop: self.switch.next_hop(peer.address),
-            mtu: snapshot.mtu_to(PeerId(index as u16), None).unwrap_or(0),
+            mtu: id.and_then(|id| snapshot.mtu_to(id, None)).unwrap_or(0),
+            bfd: session.map(|(state, _)| state.to_string()),
+            bfd_since_ms: session.and_then(|(_, since)| Some(since?.as_millis() as u64)),
             heard_ms: self.switch.heard_of(&peer.name).map(|ago| ago.as_millis() as u64),
             tx_packets: sum(|row| row.tx_packets.get()),
             tx_bytes: sum(|row| row.tx_bytes.get()),

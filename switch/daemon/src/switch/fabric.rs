@@ -7,20 +7,26 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hashbrown::HashSet;
 use ipnet::IpNet;
+use weft_ctl_api::spec::{PortKind, QueuesSpec};
 use weft_dataplane::{
-    snapshot::{Hop, Mode},
+    snapshot::{Hop, Mode, PeerView},
     stats::PeerStats,
 };
-use weft_pmd::port::Steer;
-use weft_wire::Mac;
+use weft_pmd::{netns, port::Steer, sys::net};
+use weft_wire::{Mac, PeerId};
 
-use super::Switch;
+use super::{OpenPort, Switch};
 use crate::{
-    compile::flood_limits,
+    bfd,
+    compile::{PeerFacts, flood_limits},
     desired::{Desired, Fabric, Role},
     event::Event,
-    netlink::nexthop,
+    netlink::{
+        nexthop,
+        rss::{self, Spread},
+    },
     ports,
 };
 
@@ -29,6 +35,28 @@ const PATH_MTU_LIFETIME: Duration = Duration::from_secs(600);
 /// Less is not believed: no path carries so little (RFC 791 asks for 576), and whoever says so means harm.
 const PATH_MTU_MIN: u32 = 576;
 
+/// Asks whether an uplink's device sends packets to the queues that are served.
+fn spread(open: &OpenPort) -> Spread {
+    let device = open.spec.device.as_deref().unwrap_or_default();
+    let place = open.spec.netns.as_deref().map(ports::netns);
+    let available = netns::run_in(place.as_ref(), || net::rx_queues(device).unwrap_or(1)).unwrap_or(1);
+    let served: Vec<u16> = match &open.spec.queues {
+        QueuesSpec::List(list) => list.clone(),
+        _ => (0..open.owners.len() as u16).collect(),
+    };
+    let all = served.len() == usize::from(available);
+    rss::explain(device, &served, all, &rss::table(place.as_ref(), open.info.ifindex))
+}
+
+/// What peers are watched by: a change starts anew.
+#[derive(Debug, PartialEq, Eq)]
+struct Watched {
+    settings: bfd::Settings,
+    place: Option<String>,
+    own: Vec<IpAddr>,
+    peers: Vec<IpAddr>,
+}
+
 /// What is known of other nodes beyond what the snapshot needs.
 #[derive(Debug, Default)]
 pub(super) struct PeerWatch {
@@ -36,6 +64,14 @@ pub(super) struct PeerWatch {
     heard: BTreeMap<String, (Instant, u64)>,
     /// When what was said of a path is forgotten, by the other node's address.
     path_mtus: BTreeMap<IpAddr, Instant>,
+    /// Names, by number; a number that is free is the next peer's.
+    names: Vec<Option<String>>,
+    /// What watches them, and what it was told to.
+    bfd: Option<(Watched, bfd::Watcher)>,
+    /// Why they can't be watched.
+    bfd_error: Option<String>,
+    /// Where sessions stand, and since when.
+    sessions: BTreeMap<IpAddr, (bfd::State, Instant)>,
 }
 
 impl Switch {
@@ -55,6 +91,15 @@ impl Switch {
         let Some(open) = fabric.and_then(|port| self.ports.get_mut(&port.name)) else { return };
         if let Err(error) = open.guard.steer(&steer) {
             tracing::error!(%error, "the uplink does not get what is for the pods");
+        }
+        if open.spec.kind == PortKind::Xsk && open.spread.is_none() {
+            let spread = spread(open);
+            match &spread {
+                Spread::Fits(_) => {}
+                Spread::Misses(text) => tracing::error!(port = open.spec.name, "{text}"),
+                Spread::Unknown(text) => tracing::warn!(port = open.spec.name, "{text}"),
+            }
+            open.spread = Some(spread);
         }
     }
 
@@ -84,6 +129,9 @@ impl Switch {
 
     /// The kernel reaches other nodes another way than before.
     pub fn set_next_hops(&mut self, hops: nexthop::NextHops) {
+        if hops == self.facts.next_hops {
+            return;
+        }
         for peer in &self.desired.peers {
             let mac = hops.get(&peer.address);
             if mac != self.facts.next_hops.get(&peer.address) {
@@ -95,6 +143,66 @@ impl Switch {
         }
         self.facts.next_hops = hops;
         self.publish();
+    }
+
+    /// (Re)starts BFD where peers, settings or the node's addresses have changed.
+    pub(super) fn watch_peers(&mut self) {
+        let uplink = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
+        let wanted = self.desired.bfd.zip(uplink).map(|(settings, uplink)| Watched {
+            settings,
+            place: uplink.spec.netns.clone(),
+            own: self.desired.node.addresses.clone(),
+            peers: self.desired.peers.iter().map(|peer| peer.address).collect(),
+        });
+        let watch = &mut self.peer_watch;
+        if watch.bfd.as_ref().map(|(watched, _)| watched) == wanted.as_ref() {
+            return;
+        }
+        watch.bfd = None;
+        let Some(wanted) = wanted else {
+            watch.sessions.clear();
+            return;
+        };
+        watch.sessions.retain(|peer, _| wanted.peers.contains(peer));
+        let (events, place) = (self.events.clone(), wanted.place.as_deref().map(ports::netns));
+        let changed = move |report| {
+            // The control thread is gone only when weftd ends.
+            let _ = events.send(Event::Bfd(report));
+        };
+        match bfd::watch(place, &wanted.own, wanted.peers.clone(), wanted.settings, changed) {
+            Ok(watcher) => {
+                watch.bfd = Some((wanted, watcher));
+                watch.bfd_error = None;
+            }
+            // Tried again at every tick: an address may not be there yet. Said once.
+            Err(error) => {
+                let error = error.to_string();
+                if watch.bfd_error.as_ref() != Some(&error) {
+                    tracing::error!(%error, port = bfd::PORT, "other nodes can't be watched (BFD)");
+                }
+                watch.bfd_error = Some(error);
+            }
+        }
+    }
+
+    /// Another node is there, or is not any more.
+    pub fn set_bfd(&mut self, report: bfd::Report) {
+        let Some(peer) = self.desired.peers.iter().find(|peer| peer.address == report.peer) else { return };
+        let old = self.peer_watch.sessions.insert(report.peer, (report.state, Instant::now()));
+        match (old.map(|(state, _)| state), report.state) {
+            (_, bfd::State::Up) => tracing::info!(peer = peer.name, address = %peer.address, "peer is up"),
+            (Some(bfd::State::Up), state) => {
+                tracing::warn!(peer = peer.name, address = %peer.address, %state, "peer is not there any more");
+            }
+            _ => {}
+        }
+    }
+
+    /// Where a peer's BFD session stands, and since when, if it is watched.
+    pub fn bfd_session(&self, peer: IpAddr) -> Option<(bfd::State, Option<Duration>)> {
+        self.desired.bfd?;
+        let session = self.peer_watch.sessions.get(&peer);
+        Some(session.map_or((bfd::State::Down, None), |(state, since)| (*state, Some(since.elapsed()))))
     }
 
     /// A router on the way to another node takes no larger packets.
@@ -110,21 +218,37 @@ impl Switch {
 
     /// Counters of other nodes and flood limits live on as long as their nouns do.
     pub(super) fn keep_peers(&mut self, desired: &Desired) {
-        let threads = self.runtime.threads.len();
-        let mut old = std::mem::take(&mut self.facts.peers);
-        let keep = |name: &String| {
-            (name.clone(), old.remove(name).unwrap_or_else(|| Arc::new(PeerStats::new(threads))))
-        };
-        self.facts.peers = desired.peers.iter().map(|peer| &peer.name).map(keep).collect();
+        let wanted: HashSet<&str> = desired.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let names = &mut self.peer_watch.names;
+        self.facts.peers.retain(|name, facts| {
+            let stays = wanted.contains(name.as_str());
+            if !stays {
+                names[facts.id.index()] = None;
+            }
+            stays
+        });
+        for peer in &desired.peers {
+            if self.facts.peers.contains_key(&peer.name) {
+                continue;
+            }
+            let index = names.iter().position(Option::is_none).unwrap_or(names.len());
+            if index == names.len() {
+                names.push(None);
+            }
+            names[index] = Some(peer.name.clone());
+            let stats = Arc::new(PeerStats::new(self.runtime.threads.len()));
+            self.facts.peers.insert(peer.name.clone(), PeerFacts { id: PeerId(index as u16), stats });
+        }
         self.peer_watch.heard.retain(|name, _| self.facts.peers.contains_key(name));
         self.facts.flood_limits = flood_limits(desired);
     }
 
     /// Notes which peers were heard of, and forgets what routers said long ago.
     pub fn look_after_peers(&mut self) {
+        self.watch_peers();
         let now = Instant::now();
-        for (name, stats) in &self.facts.peers {
-            let packets = stats.threads().map(|row| row.rx_packets.get()).sum();
+        for (name, facts) in &self.facts.peers {
+            let packets = facts.stats.threads().map(|row| row.rx_packets.get()).sum();
             match self.peer_watch.heard.get_mut(name) {
                 Some((seen, before)) if *before != packets => (*seen, *before) = (now, packets),
                 None if packets > 0 => {
@@ -159,14 +283,27 @@ impl Switch {
 
     /// A peer's counters.
     pub fn peer_stats(&self, peer: &str) -> Option<&Arc<PeerStats>> {
-        self.facts.peers.get(peer)
+        self.facts.peers.get(peer).map(|facts| &facts.stats)
+    }
+
+    /// A peer's name by its number.
+    pub fn peer_name(&self, id: PeerId) -> Option<&str> {
+        self.peer_watch.names.get(id.index())?.as_deref()
+    }
+
+    /// A peer's number.
+    pub fn peer_id(&self, peer: &str) -> Option<PeerId> {
+        self.facts.peers.get(peer).map(|facts| facts.id)
     }
 
     /// The peer that a tunnel leads to.
     pub fn peer_of_tunnel(&self, index: u16) -> Option<&str> {
         let peers = &self.runtime.snapshot().peers;
-        let leads = |hop: Option<Hop>| matches!(hop, Some(Hop::Tunnel { first, .. }) if first <= index);
-        let place = peers.iter().rposition(|peer| leads(peer.hop))?;
-        self.desired.peers.get(place).map(|peer| peer.name.as_str())
+        let first = |peer: &Option<PeerView>| match peer.as_ref()?.hop? {
+            Hop::Tunnel { first, .. } => Some(first).filter(|first| *first <= index),
+            Hop::Native { .. } => None,
+        };
+        let place = (0..peers.len()).max_by_key(|place| first(&peers[*place]))?;
+        self.peer_name(PeerId(place as u16))
     }
 }

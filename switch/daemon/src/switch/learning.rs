@@ -87,10 +87,10 @@ impl Switch {
     /// The network that an address was seen in, and where.
     fn place_of(&self, learn: &Learn) -> Option<(String, Place)> {
         if let Some((peer, network)) = learn.origin.tunnel() {
-            let peer = self.desired.peers.get(peer.index())?;
+            let peer = self.peer_name(peer)?;
             return Some((
                 self.desired.networks.get(network.index())?.name.clone(),
-                Place::Peer(peer.name.clone()),
+                Place::Peer(peer.to_owned()),
             ));
         }
         let name = self.port_name(learn.origin.port()?)?.to_owned();

@@ -128,7 +128,7 @@ fn forward(key: &FlowKey, arrival: &Arrival<'_>, snapshot: &Snapshot) -> Result<
         let (port, rewrite) = snapshot.host.ok_or(Verdict::Drop(DropReason::NoRoute))?;
         Ok(Way::to(port, rewrite))
     };
-    match snapshot.routes.lookup(key.dst()) {
+    match snapshot.route(key.dst()) {
         Some(Route::Endpoint { network: other, port, rewrite }) => match network {
             Some(network) if network != other => Err(Verdict::Drop(DropReason::Isolated)),
             _ => Ok(Way::to(port, rewrite)),
@@ -166,7 +166,7 @@ fn to_peer(peer: PeerId, network: Option<NetworkId>, snapshot: &Snapshot) -> Opt
 /// natively over the fabric is the underlay's to police.
 fn is_own(key: &FlowKey, arrival: &Arrival<'_>, snapshot: &Snapshot) -> bool {
     match (arrival.peer, arrival.network) {
-        (Some(peer), _) => snapshot.routes.lookup(key.src()) == Some(Route::Peer(peer)),
+        (Some(peer), _) => snapshot.route(key.src()) == Some(Route::Peer(peer)),
         (None, Some(network)) => is_pods_own(key, network, snapshot),
         (None, None) => true,
     }
