@@ -43,7 +43,9 @@ impl Bars {
         let values = self.series.iter().flat_map(|series| series.values.iter().flatten());
         let range = Range::of(Scale::Linear, values.map(|(.., max)| *max), true);
         let at_x = |value: f64| left + range.place(value) * (WIDTH - LABEL - left);
-        let names: Vec<_> = self.series.iter().map(|series| (&*series.name, false)).collect();
+        // A single one is what the title says.
+        let shown = if self.series.len() > 1 { &self.series[..] } else { &[] };
+        let names: Vec<_> = shown.iter().map(|series| (&*series.name, false)).collect();
         let legend_at = TOP + plot_height + 50.0;
 
         let mut svg = open(legend_at + legend_height(left, &names), &self.title);
@@ -103,7 +105,8 @@ mod tests {
     #[test]
     fn bars_end_inside_the_frame_and_gaps_are_shown() {
         let values = vec![Some((0.8, 0.7, 0.95)), None];
-        let series = vec![Series { name: "UDP & more".into(), values }];
+        let series =
+            ["UDP & more", "TCP"].map(|name| Series { name: name.into(), values: values.clone() }).into();
         let groups = vec!["weft-xsk".into(), "bridge".into()];
         let svg = Bars { title: "t".into(), x: "Mpps".into(), groups, series }.svg();
         assert!(svg.contains("–") && svg.contains("UDP &amp; more"));

@@ -96,7 +96,9 @@ impl Plot {
         for (value, label) in frame.x.ticks() {
             let x = frame.left + frame.x.place(value) * (right - frame.left);
             rule(svg, (x, frame.top), (x, HEIGHT));
-            text(svg, (x, HEIGHT + 16.0), "middle", "", &label);
+            let is_wide = x + width(&label, 12.0) / 2.0 > WIDTH - 4.0;
+            let (x, anchor) = if is_wide { (WIDTH - 4.0, "end") } else { (x, "middle") };
+            text(svg, (x, HEIGHT + 16.0), anchor, "", &label);
         }
     }
 

@@ -8,6 +8,8 @@ pub(super) struct Range {
     scale: Scale,
     /// Ends, in the scale's own measure.
     ends: (f64, f64),
+    /// The least step between ticks: things that are counted have no halves.
+    least: f64,
 }
 
 /// More nines than any measurement has packets for.
@@ -17,15 +19,18 @@ impl Range {
     /// One that holds all values; a linear one begins at zero if `from_zero`.
     pub(super) fn of(scale: Scale, values: impl Iterator<Item = f64>, from_zero: bool) -> Self {
         let finite = values.filter(|value| value.is_finite() && (scale != Scale::Log || *value > 0.0));
-        let (mut low, mut high) =
-            finite.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+        let (mut low, mut high, mut least) = (f64::MAX, f64::MIN, 1.0);
+        for value in finite {
+            (low, high) = (low.min(value), high.max(value));
+            least = if value.fract() == 0.0 { least } else { 0.0 };
+        }
         if low > high {
             (low, high) = (1.0, 1.0);
         }
         let ends = match scale {
             Scale::Linear => {
                 let low = if from_zero { low.min(0.0) } else { low };
-                let step = step(high - low);
+                let step = step(high - low).max(least);
                 let low = (low / step).floor() * step;
                 let high = (high / step).ceil() * step;
                 (low, if high > low { high } else { low + 1.0 })
@@ -42,7 +47,7 @@ impl Range {
                 (0.0, most.clamp(1.0, NINES))
             }
         };
-        Self { scale, ends }
+        Self { scale, ends, least }
     }
 
     /// Between 0 and 1; a value outside of the range is at its end.
@@ -59,7 +64,7 @@ impl Range {
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         match self.scale {
             Scale::Linear => {
-                let step = step(self.ends.1 - self.ends.0);
+                let step = step(self.ends.1 - self.ends.0).max(self.least);
                 let count = ((self.ends.1 - self.ends.0) / step).round() as usize;
                 let tick = |i: usize| self.ends.0 + step * i as f64;
                 (0..=count).map(tick).map(|value| (value, label(value, step))).collect()
@@ -100,6 +105,7 @@ fn step(whole: f64) -> f64 {
 /// As many digits as a step of this size needs.
 fn label(value: f64, step: f64) -> String {
     match step.abs() {
+        _ if value == 0.0 => "0".into(),
         size if size >= 1e6 || value.abs() >= 1e7 => format!("{} M", round(value / 1e6)),
         size if size >= 1e3 || value.abs() >= 1e5 => format!("{} k", round(value / 1e3)),
         _ => round(value),
@@ -127,6 +133,8 @@ mod tests {
         assert_eq!(labels(Scale::Linear, &[1.0, 171.0]).last().unwrap(), "175");
         assert_eq!(labels(Scale::Log, &[1.0, 4e6]).join(" "), "1 10 100 1 k 10 k 100 k 1 M");
         assert_eq!(labels(Scale::Percentile, &[50.0, 99.9]).join(" "), "0 % 90 % 99 % 99.9 %");
+        assert_eq!(labels(Scale::Linear, &[1.0, 2.0, 4.0]), ["0", "1", "2", "3", "4"]);
+        assert_eq!(labels(Scale::Linear, &[26e3, 46e3])[..2], ["0", "10 k"]);
         assert_eq!(labels(Scale::Linear, &[]).len(), labels(Scale::Linear, &[1.0]).len());
     }
 

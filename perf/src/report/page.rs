@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{plots, tables};
 use crate::{
     lab::Error,
-    results::{Measurement, Results},
+    results::{Better, Measurement, Results, by_what},
 };
 
 const STYLE: &str = include_str!("style.css");
@@ -44,7 +44,11 @@ pub(super) fn page(title: &str, all: &[Results]) -> Result<String, Error> {
                     h2 id="summary" { "Summary" }
                     @for results in all {
                         @if all.len() > 1 { h3 { (results.benchmark) } }
-                        (tables::overview(results))
+                        @if is_long(results) {
+                            details { summary { "Medians of " (results.benchmark) } (tables::overview(results)) }
+                        } @else {
+                            (tables::overview(results))
+                        }
                     }
                     @for (i, results) in all.iter().enumerate() { (part(i, results)) }
                     (tables::testbeds(all))
@@ -57,6 +61,11 @@ pub(super) fn page(title: &str, all: &[Results]) -> Result<String, Error> {
         }
     };
     Ok(page.into_string())
+}
+
+/// Too long to be looked at before the plots.
+fn is_long(results: &Results) -> bool {
+    by_what(&results.measurements).iter().filter(|group| group[0].better != Better::Neither).count() > 24
 }
 
 fn subtitle(all: &[Results]) -> String {
@@ -92,8 +101,7 @@ fn limits(all: &[Results]) -> Markup {
 /// Ten runs are the least that a median and its spread should stand on.
 fn few_runs(all: &[Results]) -> Option<String> {
     const ENOUGH: usize = 10;
-    let runs =
-        |one: &Measurement| Some(one.runs.len()).filter(|_| one.better != crate::results::Better::Neither);
+    let runs = |one: &Measurement| Some(one.runs.len()).filter(|_| one.better != Better::Neither);
     let counts: Vec<usize> =
         all.iter().flat_map(|results| results.measurements.iter().filter_map(runs)).collect();
     let few = counts.iter().filter(|count| **count < ENOUGH).count();

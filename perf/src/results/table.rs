@@ -148,6 +148,7 @@ pub fn short(value: f64) -> String {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 0.1 => format!("{value:.3}"),
+        size if size >= 0.01 => format!("{value:.4}"),
         size if size >= 1e-4 => format!("{value:.5}"),
         _ => format!("{value:.1e}"),
     }
