@@ -15,6 +15,8 @@
 //!   `VIRT_CPU_ACCOUNTING_GEN` or `IRQ_TIME_ACCOUNTING`: measure a second or more.
 //! - **Borrowed time.** Without `IRQ_TIME_ACCOUNTING`, softirq work that interrupts a thread is in that thread's kernel time
 //!   as well as in its core's softirq time. So threads are shown beside the whole, never added to it.
+//! - **Idle spinning.** A thread that polls without rest takes its whole core, whether packets come or not: below the
+//!   switch's limit, cycles per packet are mostly waiting. Compare them at the limit.
 //! - **Threads that ended** in between count in the cores', not in the threads' figures.
 
 mod pmu;
@@ -77,9 +79,10 @@ pub struct PerPacket {
 impl Meter {
     /// Begins. `pids` are the switch's processes: none if the kernel is the switch.
     pub fn start(pids: &[u32]) -> Result<Self, Error> {
+        let counters = pmu::Counters::open(&stat::read()?);
         Ok(Self {
             pids: pids.to_vec(),
-            counters: pmu::Counters::open(),
+            counters,
             threads: threads::read(pids),
             cores: stat::read()?,
             tsc: sys::cycles(),
