@@ -1,12 +1,16 @@
-//! Compiles the blaster and makes its skeleton.
+//! Compiles the blaster and makes its skeleton; notes the commit that results are made with.
 
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, process::Command};
 
 use libbpf_cargo::SkeletonBuilder;
 
 const SOURCE: &str = "src/bpf/blast.bpf.c";
 
+/// A change of these is worth a `+` behind the commit.
+const MEASURED: [&str; 4] = ["src", "../switch", "../pmd", "../Cargo.lock"];
+
 fn main() {
+    note_commit();
     println!("cargo:rerun-if-changed={SOURCE}");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("blast.skel.rs");
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
@@ -18,5 +22,22 @@ fn main() {
         .build_and_generate(&out);
     if let Err(error) = built {
         panic!("the blaster can't be built (it needs clang; Debian: apt-get install clang): {error:?}");
+    }
+}
+
+/// Sets `WEFT_COMMIT`; it is absent in a build from something else than a git work tree.
+fn note_commit() {
+    let git = |arguments: &[&str]| {
+        let output =
+            Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return };
+    let changed = git(&[&["status", "--porcelain", "--"], &MEASURED[..]].concat());
+    let mark = if changed.is_some_and(|files| files.is_empty()) { "" } else { "+" };
+    println!("cargo:rustc-env=WEFT_COMMIT={commit}{mark}");
+    // Grows with every commit and checkout.
+    for path in git(&["rev-parse", "--git-path", "logs/HEAD"]).iter().map(String::as_str).chain(MEASURED) {
+        println!("cargo:rerun-if-changed={path}");
     }
 }

@@ -7,12 +7,19 @@
 mod interrupt;
 mod netns;
 mod process;
+mod progress;
 
-use std::{fmt::Display, io, path::Path, time::Duration};
+use std::{
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use interrupt::{pause, watch};
 pub use netns::NetNs;
-pub use process::{Running, find, myself, output, output_of, present, succeeds};
+pub use process::{Running, find, myself, output, output_of, pin, present, succeeds};
+pub use progress::Progress;
 
 /// Why a benchmark could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +68,14 @@ pub enum Error {
     /// A bad option.
     #[error("{0}")]
     Usage(String),
+    /// A file that is there, and is not what it should be.
+    #[error("{} can't be used: {why}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Files and system calls.
     #[error("{what}: {source}")]
     Io {
@@ -72,6 +87,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// What weft-perf exits with: 2 if it was called wrongly, 3 if it can't be done here. (0: all is well; 1: it was done,
+    /// and the outcome is not what was expected.)
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Usage(_)) { 2 } else { 3 }
+    }
+
     /// For `map_err`: what was tried.
     pub fn io(what: impl Display) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what: what.to_string(), source }

@@ -11,15 +11,19 @@
 #![deny(unsafe_code)]
 
 pub mod blast;
+pub mod compare;
 pub mod core;
+pub mod cpu;
 pub mod curve;
 pub mod generator;
 pub mod lab;
-pub mod machine;
 pub mod ovs;
 pub mod peers;
 pub mod plot;
 pub mod pods;
+pub mod report;
+pub mod results;
 pub mod ruleset;
 pub mod scale;
 pub mod summary;
+pub mod testbed;
