@@ -41,7 +41,7 @@ pub struct Facts {
     /// Learnt addresses: (network, MAC) → where.
     pub fdb: HashMap<(String, Mac), Place>,
     /// Other nodes, by name.
-    pub peers: BTreeMap<String, PeerFacts>,
+    pub peers: HashMap<String, PeerFacts>,
     /// What limits flooding to other nodes, by network.
     pub flood_limits: BTreeMap<String, Arc<Policer>>,
     /// Counters and policers of rules, by name.
@@ -114,13 +114,13 @@ pub struct Compiler {
 impl Compiler {
     /// Makes the snapshot.
     pub fn compile(&mut self, desired: &Desired, facts: &Facts) -> Snapshot {
-        let peers = fabric::ids(desired, facts);
+        let peers = fabric::peers(desired, facts);
         let remote_routes = self.remote.routes(desired, &peers);
         snapshot(desired, facts, &peers, remote_routes)
     }
 }
 
-fn snapshot(desired: &Desired, facts: &Facts, peers: &[PeerId], remote_routes: Arc<Routes>) -> Snapshot {
+fn snapshot(desired: &Desired, facts: &Facts, peers: &[PeerFacts], remote_routes: Arc<Routes>) -> Snapshot {
     let mut rewrites = Rewrites::default();
     let ids: Vec<Option<PortId>> =
         desired.ports.iter().map(|port| facts.ports.get(&port.name).map(|facts| facts.id)).collect();

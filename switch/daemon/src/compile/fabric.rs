@@ -10,7 +10,7 @@ use weft_dataplane::{
 };
 use weft_wire::{Mac, NetworkId, PeerId, Vni, ip};
 
-use super::{Facts, PortFacts, Rewrites, network_id};
+use super::{Facts, PeerFacts, PortFacts, Rewrites, network_id};
 use crate::desired::{Desired, Fabric, Peer, Role};
 
 /// What a snapshot holds of the fabric.
@@ -35,15 +35,22 @@ impl Compiled {
     }
 }
 
-/// Peers' numbers. Where nobody gave them any, as in a check of a file, they are counted.
-pub(super) fn ids(desired: &Desired, facts: &Facts) -> Vec<PeerId> {
-    let id = |(index, peer): (usize, &Arc<Peer>)| {
-        facts.peers.get(&peer.name).map_or(PeerId(index as u16), |facts| facts.id)
+/// What is known of each peer, in their order. Where nobody gave them numbers, as in a check of a file, they are counted;
+/// a test's need no counters.
+pub(super) fn peers(desired: &Desired, facts: &Facts) -> Vec<PeerFacts> {
+    let known = |(index, peer): (usize, &Arc<Peer>)| {
+        let new = || PeerFacts { id: PeerId(index as u16), stats: Arc::new(PeerStats::new(1)) };
+        facts.peers.get(&peer.name).cloned().unwrap_or_else(new)
     };
-    desired.peers.iter().enumerate().map(id).collect()
+    desired.peers.iter().enumerate().map(known).collect()
 }
 
-pub(super) fn compile(desired: &Desired, facts: &Facts, ids: &[PeerId], rewrites: &mut Rewrites) -> Compiled {
+pub(super) fn compile(
+    desired: &Desired,
+    facts: &Facts,
+    peers: &[PeerFacts],
+    rewrites: &mut Rewrites,
+) -> Compiled {
     let port = desired.ports.iter().find(|port| port.role == Role::Fabric);
     let uplink = port.and_then(|port| facts.ports.get(&port.name));
     let mut compiled = Compiled::default();
@@ -53,11 +60,11 @@ pub(super) fn compile(desired: &Desired, facts: &Facts, ids: &[PeerId], rewrites
         for (slot, (id, ..)) in networks.iter().enumerate() {
             compiled.slots[id.index()] = Some(slot as u16);
         }
-        compiled.unwraps = uplink.and_then(|uplink| unwraps(desired, uplink, ids, &networks));
+        compiled.unwraps = uplink.and_then(|uplink| unwraps(desired, uplink, peers, &networks));
     }
-    let count = ids.iter().map(|id| id.index() + 1).max().unwrap_or(0);
+    let count = peers.iter().map(|known| known.id.index() + 1).max().unwrap_or(0);
     compiled.peers.resize_with(count, || None);
-    for (peer, id) in desired.peers.iter().zip(ids) {
+    for (peer, known) in desired.peers.iter().zip(peers) {
         let hop =
             uplink.zip(facts.next_hops.get(&peer.address)).and_then(|(uplink, mac)| match desired.fabric {
                 Fabric::Native => {
@@ -66,21 +73,16 @@ pub(super) fn compile(desired: &Desired, facts: &Facts, ids: &[PeerId], rewrites
                 }
                 Fabric::Tunnels { .. } => {
                     let first = compiled.tunnels.len() as u16;
-                    let made = tunnels(desired, facts, peer, uplink, *mac, &networks, rewrites)?;
+                    let made =
+                        tunnels(desired, facts, (peer, &known.stats), uplink, *mac, &networks, rewrites)?;
                     compiled.tunnels.extend(made);
                     Some(Hop::Tunnel { port: uplink.id, first })
                 }
             });
         let addresses = peer.own_addresses().collect();
-        compiled.peers[id.index()] = Some(PeerView { hop, addresses, stats: stats(facts, peer) });
+        compiled.peers[known.id.index()] = Some(PeerView { hop, addresses, stats: known.stats.clone() });
     }
     compiled
-}
-
-/// A peer that has just come has counters by the time that threads count; a test's need not.
-fn stats(facts: &Facts, peer: &Peer) -> Arc<PeerStats> {
-    let known = facts.peers.get(&peer.name).map(|facts| facts.stats.clone());
-    known.unwrap_or_else(|| Arc::new(PeerStats::new(1)))
 }
 
 /// Networks that have an identifier in tunnels.
@@ -94,7 +96,7 @@ fn networks(desired: &Desired) -> Vec<(NetworkId, Vni, Mac)> {
 fn unwraps(
     desired: &Desired,
     uplink: &PortFacts,
-    ids: &[PeerId],
+    known: &[PeerFacts],
     networks: &[(NetworkId, Vni, Mac)],
 ) -> Option<Tunnels> {
     let Fabric::Tunnels { encapsulation, udp_port, .. } = desired.fabric else { return None };
@@ -103,7 +105,7 @@ fn unwraps(
         own.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None });
     let v6 =
         own.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None });
-    let peer = |(peer, id): (&Arc<Peer>, &PeerId)| (ip::mapped(peer.address), *id);
+    let peer = |(peer, known): (&Arc<Peer>, &PeerFacts)| (ip::mapped(peer.address), known.id);
     Some(Tunnels {
         port: uplink.id,
         mac: uplink.mac,
@@ -112,7 +114,7 @@ fn unwraps(
         v4,
         v6,
         networks: networks.iter().map(|(id, vni, _)| (vni.get(), *id)).collect(),
-        peers: desired.peers.iter().zip(ids).map(peer).collect(),
+        peers: desired.peers.iter().zip(known).map(peer).collect(),
     })
 }
 
@@ -120,7 +122,7 @@ fn unwraps(
 fn tunnels(
     desired: &Desired,
     facts: &Facts,
-    peer: &Peer,
+    (peer, stats): (&Peer, &Arc<PeerStats>),
     uplink: &PortFacts,
     next_hop: Mac,
     networks: &[(NetworkId, Vni, Mac)],
@@ -140,7 +142,7 @@ fn tunnels(
             dscp,
         };
         let rewrite = rewrites.index(peer.mac, gateway_mac, mtu);
-        Tunnel::new(&way, rewrite, stats(facts, peer))
+        Tunnel::new(&way, rewrite, stats.clone())
     };
     networks.iter().map(tunnel).collect()
 }

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use weft_dataplane::table::routes::{Route, Routes};
 use weft_wire::PeerId;
 
+use super::PeerFacts;
 use crate::desired::{Desired, Peer};
 
 /// The routes, and whose they are.
@@ -18,11 +19,11 @@ pub(super) struct Remote {
 
 impl Remote {
     /// The routes to what is meant now.
-    pub(super) fn routes(&mut self, desired: &Desired, ids: &[PeerId]) -> Arc<Routes> {
-        let count = ids.iter().map(|id| id.index() + 1).max().unwrap_or(0);
+    pub(super) fn routes(&mut self, desired: &Desired, known: &[PeerFacts]) -> Arc<Routes> {
+        let count = known.iter().map(|known| known.id.index() + 1).max().unwrap_or(0);
         let mut peers = vec![None; count];
-        for (peer, id) in desired.peers.iter().zip(ids) {
-            peers[id.index()] = Some(peer.clone());
+        for (peer, known) in desired.peers.iter().zip(known) {
+            peers[known.id.index()] = Some(peer.clone());
         }
         let changed: BTreeSet<usize> =
             (0..count.max(self.peers.len())).filter(|&at| !is_alike(at, &self.peers, &peers)).collect();
