@@ -1,6 +1,8 @@
 //! The control socket: every verb against a real weftd, and what nobody should send. Needs root.
 
+mod roles;
 mod socket;
+mod transaction;
 
 use std::time::{Duration, Instant};
 
@@ -71,6 +73,9 @@ fn every_verb_answers_in_words_and_in_json() {
         "stats",
         "drops",
         "config show",
+        "config history",
+        "config diff",
+        "audit",
     ] {
         let words: Vec<&str> = verb.split(' ').collect();
         assert!(!weftd.must(&words).trim().is_empty(), "{verb}");

@@ -8,10 +8,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use weft_dataplane::{
-    snapshot::{Hop, Mode},
-    stats::PeerStats,
-};
+use weft_dataplane::{snapshot::Mode, stats::PeerStats};
 use weft_pmd::port::Steer;
 use weft_wire::Mac;
 
@@ -54,7 +51,7 @@ impl Switch {
         let fabric = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
         let Some(open) = fabric.and_then(|port| self.ports.get_mut(&port.name)) else { return };
         if let Err(error) = open.guard.steer(&steer) {
-            tracing::error!(%error, "the uplink does not get what is for the pods");
+            self.warn(format!("the uplink does not get what is for the pods: {error}"));
         }
     }
 
@@ -78,7 +75,7 @@ impl Switch {
         };
         match nexthop::watch(netns, ifindex, targets.clone(), changed) {
             Ok(watcher) => self.watcher = Some((targets, ifindex, watcher)),
-            Err(error) => tracing::error!(%error, "next hops can't be watched"),
+            Err(error) => self.warn(format!("next hops of other nodes can't be watched: {error}")),
         }
     }
 
@@ -160,13 +157,5 @@ impl Switch {
     /// A peer's counters.
     pub fn peer_stats(&self, peer: &str) -> Option<&Arc<PeerStats>> {
         self.facts.peers.get(peer)
-    }
-
-    /// The peer that a tunnel leads to.
-    pub fn peer_of_tunnel(&self, index: u16) -> Option<&str> {
-        let peers = &self.runtime.snapshot().peers;
-        let leads = |hop: Option<Hop>| matches!(hop, Some(Hop::Tunnel { first, .. }) if first <= index);
-        let place = peers.iter().rposition(|peer| leads(peer.hop))?;
-        self.desired.peers.get(place).map(|peer| peer.name.as_str())
     }
 }
