@@ -341,7 +341,8 @@ fn a_pod_whose_device_is_not_there_yet_waits_for_a_reload() {
         ("removed".into(), "removed".into(), "up".into())
     );
     node.ip(&["link", "add", "early0", "type", "veth", "peer", "name", "early1"]);
-    weftd.must(&["config", "reload"]);
+    let said = weftd.must(&["config", "reload"]);
+    assert!(said.contains("warning: port left out: \"lost\": "), "{said}");
     assert_eq!((state("early"), state("lost")), ("up".into(), "removed".into()));
     assert!(!weftd.log().contains('\u{1b}'), "no escape codes in a file");
 }

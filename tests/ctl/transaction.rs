@@ -177,6 +177,23 @@ fn what_fails_on_the_way_leaves_all_as_it_was() {
 }
 
 #[test]
+fn a_pod_that_is_gone_keeps_nobody_from_going_back() {
+    if !require_root() {
+        return;
+    }
+    let node = NetNs::new("ctl");
+    node.ip(&["link", "add", "pod0", "type", "veth", "peer", "name", "pod1"]);
+    let with_pod = format!("{CONFIG}[[port]]\nname = \"pod\"\nkind = \"packet\"\ndevice = \"pod0\"\n");
+    let weftd = Weftd::start(&node, &with_pod);
+    let file = beside(&weftd, "new.toml", &with_rule("tried"));
+    weftd.must(&["config", "apply", &file, "--confirm-within", "60s"]);
+    node.ip(&["link", "del", "pod0"]);
+    let said = weftd.must(&["config", "cancel"]);
+    assert!(said.contains("warning: port left out: \"pod\": device pod0 does not exist"), "{said}");
+    assert_eq!((rules(&weftd).len(), &weftd.json(&["status"])["ports_removed"]), (0, &1.into()));
+}
+
+#[test]
 fn history_leads_back() {
     if !require_root() {
         return;

@@ -26,7 +26,8 @@ use crate::render::Render;
     arg_required_else_help = true,
     after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage; 3: see config plan --exit-code.\n\
                   Examples:\n  weftctl status\n  weftctl port list\n  weftctl drops\n  weftctl stats --watch\n  \
-                  weftctl flow add no-telnet --priority 100 --match network=pods,protocol=tcp,dst_port=23 --action drop"
+                  weftctl flow add no-telnet --priority 100 --match network=pods,protocol=tcp,dst_port=23 --action drop\n  \
+                  weftctl config plan weft.toml\n  weftctl config apply weft.toml --confirm-within 60s"
 )]
 struct Arguments {
     /// The control socket.

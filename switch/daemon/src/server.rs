@@ -50,7 +50,7 @@ impl Session {
         let request = access::Request { who, role: Role::View, persist: false };
         let mut session =
             Self { switch, state, audit, access, pending: None, request, pmd_seen: HashMap::new() };
-        if let Some(warning) = session.came_into_force(why) {
+        for warning in session.came_into_force(why) {
             tracing::warn!("{warning}");
         }
         session

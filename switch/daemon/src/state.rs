@@ -149,7 +149,7 @@ impl State {
         outcome.map_err(|source| StateError::Io { path, source })
     }
 
-    /// Notes a configuration that has come into force.
+    /// Notes a configuration that has come into force, unless it is the newest already.
     pub fn record(
         &mut self,
         generation: u64,
@@ -160,6 +160,9 @@ impl State {
         let dir = self.dir.as_ref().ok().map(|dir| dir.join("history"));
         let failed = |source| StateError::Io { path: dir.clone().unwrap_or_default(), source };
         let toml = config::to_toml(config).map_err(|error| failed(io::Error::other(error)))?;
+        if self.history.entries().next_back().is_some_and(|newest| newest.config == toml) {
+            return Ok(());
+        }
         let entry = Entry { generation, at: now(), who: who.clone(), what: what.to_owned(), config: toml };
         self.history.push(entry, dir.as_deref()).map_err(failed)
     }
@@ -214,7 +217,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let mut state = State::open(dir.path());
         for generation in 1..=60 {
-            state.record(generation, &Who::default(), "a change", &named("n")).expect("recorded");
+            let config = named(&format!("n{generation}"));
+            state.record(generation, &Who::default(), "a change", &config).expect("recorded");
+            state.record(generation + 1000, &Who::default(), "no change", &config).expect("left alone");
         }
         drop(state);
         fs::write(dir.path().join("history/00000000000000000061.json"), "{\"generation\":6")
@@ -222,7 +227,7 @@ mod tests {
         let state = State::open(dir.path());
         let generations: Vec<u64> = state.history.entries().map(|entry| entry.generation).collect();
         assert_eq!(generations, (11..=60).collect::<Vec<_>>());
-        assert_eq!(state.history.get(40).expect("there").config, "[node]\nname = \"n\"\n");
+        assert_eq!(state.history.get(40).expect("there").config, "[node]\nname = \"n40\"\n");
         assert!(state.history.get(5).is_none());
     }
 }

@@ -130,18 +130,13 @@ impl Session {
         Ok(self.done_with(summary, warnings))
     }
 
-    /// Notes what has come into force; returns what went wrong with that.
-    pub(super) fn came_into_force(&mut self, what: &str) -> Option<String> {
+    /// Lets in whom the configuration names, and notes what has come into force; returns what went wrong with that.
+    pub(super) fn came_into_force(&mut self, what: &str) -> Vec<String> {
         let (generation, config) = (self.switch.generation(), &self.switch.config);
-        let newest = self.state.history.entries().next_back();
-        let is_known = newest.is_some_and(|entry| config::parse(&entry.config).as_ref() == Ok(config));
         let roles = self.access.set(&self.switch.desired.roles).err();
+        let kept = self.state.record(generation, &self.request.who, what, config).err();
         let roles = roles.map(|error| format!("the control socket's mode can't be set: {error}"));
-        if is_known {
-            return roles;
-        }
-        let kept = self.state.record(generation, &self.request.who, what, config);
-        roles.or(kept.err().map(|error| format!("not in the history: {error}")))
+        roles.into_iter().chain(kept.map(|error| format!("not in the history: {error}"))).collect()
     }
 
     pub(super) fn apply_config(&mut self, call: &ConfigApply) -> Result<Done, Error> {
