@@ -76,6 +76,8 @@ calls! {
     fdb_list: "fdb list", View, fdb::FdbList => fdb::FdbRows;
     fdb_flush: "fdb flush", Operate, fdb::FdbFlush => Done;
     pmd_list: "pmd list", View, pmd::PmdList => pmd::PmdRows;
+    pmd_set: "pmd set", Operate, pmd::PmdSet => Done;
+    pmd_rebalance: "pmd rebalance", Operate, pmd::PmdRebalance => pmd::RebalanceReply;
     stats: "stats", View, stats::Stats => stats::StatsReply;
     drops: "drops", View, drops::Drops => drops::DropRows;
     config_show: "config show", View, config::ConfigShow => config::ConfigText;

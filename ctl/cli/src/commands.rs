@@ -142,6 +142,10 @@ pub(crate) enum Fdb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pmd {
     List(pmd::PmdList),
+    #[command(after_help = "Examples:\n  weftctl pmd rebalance --plan\n  weftctl pmd rebalance --apply")]
+    Rebalance(pmd::PmdRebalance),
+    #[command(after_help = "Example:\n  weftctl pmd set web-1:0 --core 3")]
+    Set(pmd::PmdSet),
 }
 
 #[derive(Debug, Subcommand)]
@@ -225,6 +229,8 @@ impl Noun {
             Self::Fdb(Fdb::List(call)) => session.show(&call),
             Self::Fdb(Fdb::Flush(call)) => session.show(&call),
             Self::Pmd(Pmd::List(call)) => session.show(&call),
+            Self::Pmd(Pmd::Rebalance(call)) => session.show(&call),
+            Self::Pmd(Pmd::Set(call)) => session.show(&call),
             Self::Stats(WatchedStats { call, watch: None }) => session.show(&call),
             Self::Stats(WatchedStats { call, watch: Some(seconds) }) => watch::stats(session, &call, seconds),
             Self::Drops(call) => session.show(&call),

@@ -50,6 +50,7 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
             session.switch.check_devices();
             session.switch.age();
             session.switch.look_after_peers();
+            session.switch.watch_queues();
             ticked = Instant::now();
         }
     }
@@ -67,10 +68,6 @@ fn handle(session: &mut Session, event: Event) {
     match event {
         Event::Request { verb, args, persist, peer, reply } => {
             let answer = session.serve(&verb, args, persist, &peer);
-            match &answer {
-                Err(error) => tracing::info!(verb, peer = %peer.who, %error, "request refused"),
-                Ok(_) => tracing::debug!(verb, peer = %peer.who, "request served"),
-            }
             // Whoever asked may have gone.
             let _ = reply.send(answer);
         }

@@ -7,6 +7,7 @@ mod access;
 mod flows;
 mod nouns;
 mod peers;
+mod queues;
 mod transaction;
 mod views;
 
@@ -245,6 +246,14 @@ impl Server for Session {
 
     fn pmd_list(&mut self, _: pmd::PmdList) -> Result<pmd::PmdRows, Error> {
         Ok(self.pmd_rows())
+    }
+
+    fn pmd_set(&mut self, call: pmd::PmdSet) -> Result<Done, Error> {
+        self.set_queue(&call)
+    }
+
+    fn pmd_rebalance(&mut self, call: pmd::PmdRebalance) -> Result<pmd::RebalanceReply, Error> {
+        self.rebalance(&call)
     }
 
     fn stats(&mut self, call: stats::Stats) -> Result<stats::StatsReply, Error> {

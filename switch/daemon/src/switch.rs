@@ -8,6 +8,7 @@
 mod candidate;
 mod fabric;
 mod learning;
+mod queues;
 mod vanish;
 
 use std::{
@@ -44,6 +45,7 @@ use crate::{
 
 pub use candidate::View;
 pub use learning::Learnt;
+pub use queues::{Loads, QueueName};
 
 /// A port that is open.
 pub struct OpenPort {
@@ -93,6 +95,7 @@ pub struct Switch {
     events: Sender<Event>,
     watcher: Option<(Vec<std::net::IpAddr>, u32, nexthop::Watcher)>,
     peer_watch: fabric::PeerWatch,
+    queue_watch: queues::QueueWatch,
 }
 
 /// How a configuration is applied.
@@ -156,6 +159,7 @@ impl Switch {
             events,
             watcher: None,
             peer_watch: fabric::PeerWatch::default(),
+            queue_watch: queues::QueueWatch::default(),
         })
     }
 
@@ -436,6 +440,7 @@ impl Switch {
             self.warn(format!("port \"{name}\": a PMD thread is stuck and still has a queue of the port"));
         }
         self.learnt.forget_port(name);
+        self.forget_queues(name);
         drop(open);
         tracing::info!(port = name, "port closed");
     }

@@ -38,7 +38,8 @@ impl Session {
             Some(role) if role >= needed => Ok(()),
             _ => Err(forbidden(&peer.who, role, needed, verb)),
         };
-        let changes = needed > Role::View && !matches!(verb, "config plan" | "config check");
+        let only_looks = matches!(verb, "config plan" | "config check") || args["plan"] == true;
+        let changes = needed > Role::View && !only_looks;
         let noted = if changes { args.clone() } else { Value::Null };
         let answer = may.and_then(|()| check_persist(verb, persist)).and_then(|()| serve(self, verb, args));
         if changes {
@@ -47,6 +48,8 @@ impl Session {
                 Err(error) => Err(error.clone()),
             };
             self.note(verb, noted, &outcome);
+        } else if let Err(error) = &answer {
+            tracing::info!(verb, who = %peer.who, %error, "request refused");
         }
         answer
     }
@@ -78,7 +81,7 @@ impl Session {
 
 /// What changes the configuration as a whole is kept anyway; what changes nothing can't be.
 fn check_persist(verb: &str, persist: bool) -> Result<(), Error> {
-    if !persist || role_of(verb) == Some(Role::Operate) && verb != "fdb flush" {
+    if !persist || role_of(verb) == Some(Role::Operate) && verb != "fdb flush" && !verb.starts_with("pmd ") {
         return Ok(());
     }
     let message = format!("`{verb}` changes nothing that --persist could write");
