@@ -49,7 +49,8 @@ fn full_toml_names_every_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/full.toml");
     let text = fs::read_to_string(path).expect("configs/full.toml is there");
     // serde names the keys it knows when it meets one that it does not.
-    for table in ["node", "pmd", "network", "port", "endpoint", "fabric", "fabric.peer", "flow", "flow.match"]
+    for table in
+        ["node", "roles", "pmd", "network", "port", "endpoint", "fabric", "fabric.peer", "flow", "flow.match"]
     {
         let probe = match table {
             "node" => "[node]\nname = \"x\"\nno-such-key = 1".to_owned(),
@@ -60,7 +61,7 @@ fn full_toml_names_every_key() {
             "fabric.peer" => {
                 "[node]\nname = \"x\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\nno-such-key = 1".into()
             }
-            "pmd" | "fabric" => format!("[node]\nname = \"x\"\n[{table}]\nno-such-key = 1"),
+            "roles" | "pmd" | "fabric" => format!("[node]\nname = \"x\"\n[{table}]\nno-such-key = 1"),
             list => format!("[node]\nname = \"x\"\n[[{list}]]\nno-such-key = 1"),
         };
         let error = config::parse(&probe).expect_err("an unknown key is refused");

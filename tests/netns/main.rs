@@ -7,4 +7,5 @@ mod fabric;
 mod geneve;
 mod pairs;
 mod queues;
+mod transaction;
 mod underlay;

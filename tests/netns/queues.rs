@@ -3,7 +3,7 @@
 use weft_tests::{
     netns::require_root,
     node::{Kind, Node, Plan},
-    probe::{checksum_errors, must_ping, tcp_round_trip, udp_round_trip},
+    probe::{checksum_errors, must_ping, numbered, tcp_round_trip, udp_round_trip},
 };
 
 const KINDS: [Kind; 3] = [Kind::Tap, Kind::Packet, Kind::Xsk];
@@ -63,4 +63,38 @@ fn queues_stay_on_the_cores_they_are_pinned_to() {
     let ports = node.weftd.json(&["port", "show", &node.pods[0].name]);
     assert_eq!(ports["port"]["cores"], serde_json::json!([0, 0]));
     must_ping(&node.pods[0].ns, "10.244.0.1".parse().expect("an address"), 56);
+}
+
+#[test]
+fn queues_move_between_threads_without_loss() {
+    if !require_root() {
+        return;
+    }
+    const MOVES: u32 = 24;
+    let node = Node::new(&Plan { cores: vec![0, 1], ..Plan::new(&KINDS) });
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        let (from, to) = (&node.pods[from], &node.pods[to]);
+        let outcome = numbered(&from.ns, &to.ns, to.v4(), || {
+            for step in 0..MOVES {
+                // Each in turn to the other thread, so that the two meet and part again.
+                let pod = if step % 2 == 0 { from } else { to };
+                let queue = format!("{}:0", pod.name);
+                let core = node.weftd.json(&["port", "show", &pod.name])["port"]["cores"][0] == 0;
+                node.weftd.must(&["pmd", "set", &queue, "--core", if core { "1" } else { "0" }]);
+            }
+        });
+        println!("{} → {}: {MOVES} moves, {outcome:?}", from.name, to.name);
+        assert_eq!(outcome.received, outcome.sent, "{} → {}: {outcome:?}", from.name, to.name);
+        assert!(outcome.overtaken <= MOVES && outcome.sent > 500, "{} → {}: {outcome:?}", from.name, to.name);
+        assert!(!node.weftd.must(&["drops"]).contains("port_gone"), "{}", node.weftd.must(&["drops"]));
+    }
+    everyone_talks(&node);
+    let threads = node.weftd.json(&["pmd", "list"]);
+    let queues: usize = threads["threads"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|thread| thread["queues"].as_array().map_or(0, Vec::len))
+        .sum();
+    assert_eq!(queues, 5, "each is somewhere, once: {threads}");
 }

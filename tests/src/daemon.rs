@@ -34,17 +34,29 @@ impl Weftd {
     /// Starts it in the node's namespace and waits until it answers. The configuration's `node.control` must be
     /// `CONTROL`, which becomes a path of this test's own.
     pub fn start(node: &NetNs, config: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut weftd = Self { dir, running: None, node: node.name().to_owned() };
-        weftd.write(config);
+        let mut weftd = Self::prepare(node, config);
         weftd.run();
+        weftd
+    }
+
+    /// The same without starting it.
+    pub fn prepare(node: &NetNs, config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let weftd = Self { dir, running: None, node: node.name().to_owned() };
+        weftd.write(config);
         weftd
     }
 
     /// Writes another configuration, for a reload or a restart.
     pub fn write(&self, config: &str) {
-        let config = config.replace("CONTROL", &self.socket().display().to_string());
-        std::fs::write(self.config(), config).expect("the temporary directory is writable");
+        std::fs::write(self.config(), self.own(config)).expect("the temporary directory is writable");
+    }
+
+    /// A configuration with this test's own paths in it.
+    pub fn own(&self, config: &str) -> String {
+        let state = format!("control = \"CONTROL\"\nstate = \"{}\"", self.state().display());
+        let config = config.replace("control = \"CONTROL\"", &state);
+        config.replace("CONTROL", &self.socket().display().to_string())
     }
 
     /// Its configuration file.
@@ -57,6 +69,11 @@ impl Weftd {
         self.dir.path().join("control.sock")
     }
 
+    /// Its state directory.
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
@@ -64,12 +81,23 @@ impl Weftd {
 
     /// Starts it (again).
     pub fn run(&mut self) {
+        self.spawn(&[]);
+        self.await_answer();
+    }
+
+    /// Starts it with an environment, and does not wait.
+    pub fn spawn(&mut self, environment: &[(&str, &str)]) {
         let log =
             File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log file");
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.node]).arg(binary("weftd")).arg("--config").arg(self.config());
+        command.envs(environment.iter().copied());
         let child = command.stderr(log).spawn().expect("ip netns exec");
         self.running = Some(Running::from(child));
+    }
+
+    /// Waits until it answers.
+    pub fn await_answer(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.ctl(&["status"]).status.success() {
             let ended = self
@@ -123,6 +151,11 @@ impl Weftd {
         let output = self.running.take().expect("it runs").signal("-TERM");
         assert!(output.status.success(), "weftd ended with {}:\n{}", output.status, self.log());
         assert!(began.elapsed() < Duration::from_secs(5), "weftd took {:?} to end", began.elapsed());
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.running.as_mut().is_none_or(|running| running.child().try_wait().is_ok_and(|s| s.is_some()))
     }
 
     /// SIGKILL.

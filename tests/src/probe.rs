@@ -243,3 +243,56 @@ impl Drop for Steady {
         let _ = self.echo.take().map(JoinHandle::join);
     }
 }
+
+/// What became of a stream of numbered datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered {
+    /// Datagrams sent.
+    pub sent: u32,
+    /// Of these, those that arrived.
+    pub received: u32,
+    /// Of these, those that came behind a later one.
+    pub overtaken: u32,
+}
+
+/// Sends numbered datagrams one way, some ten thousand a second, for as long as `during` takes.
+#[track_caller]
+pub fn numbered(from: &NetNs, to: &NetNs, address: IpAddr, during: impl FnOnce()) -> Numbered {
+    const PAUSE: Duration = Duration::from_micros(100);
+    const AT_ONCE: usize = 6;
+    udp_round_trip(&from.netns(), &to.netns(), address, &[1]);
+    let bind =
+        |ns: &NetNs| ns.netns().run(|| UdpSocket::bind(any(address))).expect("namespace").expect("bind");
+    let (receiver, sender) = (bind(to), bind(from));
+    receiver.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+    let target = SocketAddr::new(address, receiver.local_addr().expect("bound").port());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let receiving = scope.spawn(move || {
+            let (mut received, mut overtaken, mut next, mut buffer) = (0, 0, 0, [0; 4]);
+            // Ends when nothing has come for a second.
+            while let Ok(4) = receiver.recv(&mut buffer) {
+                let number = u32::from_be_bytes(buffer);
+                received += 1;
+                overtaken += u32::from(number < next);
+                next = next.max(number + 1);
+            }
+            (received, overtaken)
+        });
+        let sending = scope.spawn(|| {
+            let mut sent = 0_u32;
+            while !stop.load(Ordering::Acquire) {
+                for _ in 0..AT_ONCE {
+                    sent += u32::from(sender.send_to(&sent.to_be_bytes(), target).is_ok());
+                }
+                thread::sleep(PAUSE);
+            }
+            sent
+        });
+        during();
+        stop.store(true, Ordering::Release);
+        let sent = sending.join().expect("the sender ends");
+        let (received, overtaken) = receiving.join().expect("the receiver ends");
+        Numbered { sent, received, overtaken }
+    })
+}

@@ -4,7 +4,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Code, Done, Error, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
+    Code, Done, Error, Role, audit, config, drops, endpoint, fabric, fdb, flow, network, plan, pmd, port,
+    stats, status,
 };
 
 /// A verb: a struct of its arguments.
@@ -15,9 +16,9 @@ pub trait Call: Serialize + DeserializeOwned {
     const VERB: &'static str;
 }
 
-/// One line per verb makes: its [`Call`], its method in [`Server`], and its arm in [`serve`].
+/// One line per verb, with the role that it takes, makes: its [`Call`], its method in [`Server`], and its arm in [`serve`].
 macro_rules! calls {
-    ($($method:ident: $verb:literal, $call:ty => $reply:ty;)+) => {
+    ($($method:ident: $verb:literal, $role:ident, $call:ty => $reply:ty;)+) => {
         $(impl Call for $call {
             type Reply = $reply;
             const VERB: &'static str = $verb;
@@ -32,6 +33,14 @@ macro_rules! calls {
         /// Every verb's words.
         pub const VERBS: &[&str] = &[$($verb),+];
 
+        /// What it takes to say a verb; none: there is no such verb.
+        pub fn role_of(verb: &str) -> Option<Role> {
+            match verb {
+                $($verb => Some(Role::$role),)+
+                _ => None,
+            }
+        }
+
         /// Serves a request: finds the verb, reads its arguments, calls the method.
         pub fn serve(server: &mut impl Server, verb: &str, arguments: Value) -> Result<Value, Error> {
             match verb {
@@ -44,35 +53,45 @@ macro_rules! calls {
 }
 
 calls! {
-    status: "status", status::Status => status::StatusReply;
-    port_add: "port add", port::PortAdd => Done;
-    port_del: "port del", port::PortDel => Done;
-    port_list: "port list", port::PortList => port::PortRows;
-    port_show: "port show", port::PortShow => port::PortDetails;
-    network_add: "network add", network::NetworkAdd => Done;
-    network_del: "network del", network::NetworkDel => Done;
-    network_list: "network list", network::NetworkList => network::NetworkRows;
-    endpoint_add: "endpoint add", endpoint::EndpointAdd => Done;
-    endpoint_del: "endpoint del", endpoint::EndpointDel => Done;
-    endpoint_list: "endpoint list", endpoint::EndpointList => endpoint::EndpointRows;
-    flow_add: "flow add", flow::FlowAdd => Done;
-    flow_del: "flow del", flow::FlowDel => Done;
-    flow_list: "flow list", flow::FlowList => flow::FlowRows;
-    flow_cache: "flow cache", flow::FlowCache => flow::CachedFlows;
-    fabric_show: "fabric show", fabric::FabricShow => fabric::FabricReply;
-    peer_add: "fabric peer add", fabric::PeerAdd => Done;
-    peer_del: "fabric peer del", fabric::PeerDel => Done;
-    peer_list: "fabric peer list", fabric::PeerList => fabric::PeerRows;
-    peer_show: "fabric peer show", fabric::PeerShow => fabric::PeerDetails;
-    fdb_list: "fdb list", fdb::FdbList => fdb::FdbRows;
-    fdb_flush: "fdb flush", fdb::FdbFlush => Done;
-    pmd_list: "pmd list", pmd::PmdList => pmd::PmdRows;
-    stats: "stats", stats::Stats => stats::StatsReply;
-    drops: "drops", drops::Drops => drops::DropRows;
-    config_show: "config show", config::ConfigShow => config::ConfigText;
-    config_save: "config save", config::ConfigSave => Done;
-    config_check: "config check", config::ConfigCheck => Done;
-    config_reload: "config reload", config::ConfigReload => Done;
+    status: "status", View, status::Status => status::StatusReply;
+    port_add: "port add", Operate, port::PortAdd => Done;
+    port_del: "port del", Operate, port::PortDel => Done;
+    port_list: "port list", View, port::PortList => port::PortRows;
+    port_show: "port show", View, port::PortShow => port::PortDetails;
+    network_add: "network add", Operate, network::NetworkAdd => Done;
+    network_del: "network del", Operate, network::NetworkDel => Done;
+    network_list: "network list", View, network::NetworkList => network::NetworkRows;
+    endpoint_add: "endpoint add", Operate, endpoint::EndpointAdd => Done;
+    endpoint_del: "endpoint del", Operate, endpoint::EndpointDel => Done;
+    endpoint_list: "endpoint list", View, endpoint::EndpointList => endpoint::EndpointRows;
+    flow_add: "flow add", Operate, flow::FlowAdd => Done;
+    flow_del: "flow del", Operate, flow::FlowDel => Done;
+    flow_list: "flow list", View, flow::FlowList => flow::FlowRows;
+    flow_cache: "flow cache", View, flow::FlowCache => flow::CachedFlows;
+    fabric_show: "fabric show", View, fabric::FabricShow => fabric::FabricReply;
+    peer_add: "fabric peer add", Operate, fabric::PeerAdd => Done;
+    peer_del: "fabric peer del", Operate, fabric::PeerDel => Done;
+    peer_list: "fabric peer list", View, fabric::PeerList => fabric::PeerRows;
+    peer_show: "fabric peer show", View, fabric::PeerShow => fabric::PeerDetails;
+    fdb_list: "fdb list", View, fdb::FdbList => fdb::FdbRows;
+    fdb_flush: "fdb flush", Operate, fdb::FdbFlush => Done;
+    pmd_list: "pmd list", View, pmd::PmdList => pmd::PmdRows;
+    pmd_set: "pmd set", Operate, pmd::PmdSet => Done;
+    pmd_rebalance: "pmd rebalance", Operate, pmd::PmdRebalance => pmd::RebalanceReply;
+    stats: "stats", View, stats::Stats => stats::StatsReply;
+    drops: "drops", View, drops::Drops => drops::DropRows;
+    config_show: "config show", View, config::ConfigShow => config::ConfigText;
+    config_save: "config save", Admin, config::ConfigSave => Done;
+    config_check: "config check", Admin, config::ConfigCheck => Done;
+    config_reload: "config reload", Admin, config::ConfigReload => Done;
+    config_plan: "config plan", Admin, config::ConfigPlan => plan::PlanReply;
+    config_apply: "config apply", Admin, config::ConfigApply => Done;
+    config_confirm: "config confirm", Admin, config::ConfigConfirm => Done;
+    config_cancel: "config cancel", Admin, config::ConfigCancel => Done;
+    config_diff: "config diff", View, config::ConfigDiff => plan::DiffReply;
+    config_history: "config history", View, config::ConfigHistory => config::HistoryReply;
+    config_rollback: "config rollback", Admin, config::ConfigRollback => Done;
+    audit: "audit", View, audit::Audit => audit::AuditReply;
 }
 
 fn read<T: DeserializeOwned>(verb: &str, arguments: Value) -> Result<T, Error> {

@@ -24,7 +24,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The socket may not be used.
-    #[error("no permission to use {}: be root, or a member of the group that node.control_group names", .path.display())]
+    #[error("no permission to use {}: be root, a member of the group that node.control_group names, or somebody whom [roles] names", .path.display())]
     Permission {
         /// The socket.
         path: PathBuf,
@@ -54,6 +54,7 @@ impl From<io::Error> for ClientError {
 pub struct Client {
     stream: UnixStream,
     timeout: Duration,
+    persist: bool,
 }
 
 impl Client {
@@ -65,12 +66,19 @@ impl Client {
         })?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream, timeout })
+        Ok(Self { stream, timeout, persist: false })
+    }
+
+    /// The same, that also has what it changes written to weftd's configuration file.
+    #[must_use]
+    pub fn persist(self, persist: bool) -> Self {
+        Self { persist, ..self }
     }
 
     /// Asks, and waits for the answer.
     pub fn call<C: Call>(&mut self, call: &C) -> Result<C::Reply, ClientError> {
-        let bytes = codec::encode(&codec::request(call)?, REQUEST_MAX)?;
+        let request = codec::Request { persist: self.persist, ..codec::request(call)? };
+        let bytes = codec::encode(&request, REQUEST_MAX)?;
         let message = self.exchange(&bytes).map_err(|error| match error {
             // How the kernel says that a socket's timeout has passed (socket(7), SO_RCVTIMEO).
             ClientError::Broken(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -108,7 +116,8 @@ mod tests {
         let (own, _other) = UnixStream::pair().expect("a pair of sockets");
         let timeout = Duration::from_millis(20);
         own.set_read_timeout(Some(timeout)).expect("a timeout");
-        let error = Client { stream: own, timeout }.call(&Status {}).expect_err("nobody answers");
+        let error =
+            Client { stream: own, timeout, persist: false }.call(&Status {}).expect_err("nobody answers");
         assert!(
             matches!(error, ClientError::TimedOut(_)) && error.to_string().contains("--timeout"),
             "{error}"

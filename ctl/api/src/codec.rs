@@ -23,6 +23,9 @@ pub struct Request {
     /// Its arguments.
     #[serde(default)]
     pub args: Value,
+    /// What is changed is also written to weftd's configuration file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub persist: bool,
 }
 
 /// A reply on the wire.
@@ -81,7 +84,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<Option<(T
 /// The request for a call.
 pub fn request<C: Call>(call: &C) -> Result<Request, DecodeError> {
     let args = serde_json::to_value(call).map_err(|error| DecodeError::Json(error.to_string()))?;
-    Ok(Request { version: VERSION, verb: C::VERB.to_owned(), args })
+    Ok(Request { version: VERSION, verb: C::VERB.to_owned(), args, persist: false })
 }
 
 /// Refuses a request of another version.
@@ -111,7 +114,7 @@ mod tests {
 
         #[test]
         fn messages_round_trip_however_they_arrive(verb in "\\PC{0,20}", version in any::<u32>(), cut in any::<prop::sample::Index>()) {
-            let request = Request { version, verb, args: serde_json::json!({"name": "x"}) };
+            let request = Request { version, verb, args: serde_json::json!({"name": "x"}), persist: version % 2 == 0 };
             let bytes = encode(&request, REQUEST_MAX).unwrap();
             let part = cut.index(bytes.len());
             prop_assert_eq!(decode::<Request>(&bytes[..part], REQUEST_MAX).unwrap(), None);

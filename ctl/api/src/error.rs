@@ -20,6 +20,8 @@ pub enum Code {
     Unavailable,
     /// The caller may not.
     Forbidden,
+    /// An applied configuration waits to be confirmed first.
+    Pending,
     /// weftd itself failed.
     Internal,
 }

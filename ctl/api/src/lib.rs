@@ -5,12 +5,13 @@
 //! [`flow`], …); [`call`] lists every verb once; [`codec`] puts them on the wire; [`client`] asks.
 //!
 //! **To add a verb:** a struct (its doc comment is the help text) and a reply in the noun's file, and one line in
-//! `calls!`; the compiler then asks for the daemon's method and the tool's rendering.
+//! `calls!`, with the [`Role`] that it takes; the compiler then asks for the daemon's method and the tool's rendering.
 //!
 //! **Invariants:** no bytes make the codec panic; a request says its version; a reply is either what was asked for or an
 //! [`Error`] with a code, a sentence, and where there is one, a remedy.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod call;
 pub mod client;
 pub mod codec;
@@ -22,14 +23,17 @@ pub mod fabric;
 pub mod fdb;
 pub mod flow;
 pub mod network;
+pub mod plan;
 pub mod pmd;
 pub mod port;
+mod role;
 pub mod spec;
 pub mod stats;
 pub mod status;
 
-pub use call::{Call, Server, serve};
+pub use call::{Call, Server, role_of, serve};
 pub use error::{Code, Error};
+pub use role::Role;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,4 +44,7 @@ pub struct Done {
     pub summary: String,
     /// The configuration's generation since.
     pub generation: u64,
+    /// What did not work as it should have; the change is in force all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }

@@ -8,6 +8,76 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PmdList {}
 
+/// Move a queue to another PMD thread while traffic flows; it stays there until its port is opened again. A port's `cores` say
+/// where its queues may be for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct PmdSet {
+    /// The queue, as PORT:QUEUE (see `pmd list`).
+    pub queue: String,
+    /// The core whose PMD thread is to poll it.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub core: usize,
+}
+
+/// Move queues between PMD threads by the load of the last seconds, so that the busiest is as little busy as can be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "clap", derive(clap::Args), group(required = true, multiple = false))]
+pub struct PmdRebalance {
+    /// Only say what would be moved.
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub plan: bool,
+    /// Move.
+    #[serde(default)]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub apply: bool,
+}
+
+/// Where queues are, and where they go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RebalanceReply {
+    /// What was done, in a sentence.
+    pub summary: String,
+    /// Load was measured over so many seconds.
+    pub seconds: f64,
+    /// One row for each queue.
+    pub queues: Vec<QueueMove>,
+    /// One row for each thread.
+    pub threads: Vec<ThreadLoad>,
+    /// It was done.
+    pub applied: bool,
+}
+
+/// A queue, before and after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueueMove {
+    /// As PORT:QUEUE.
+    pub queue: String,
+    /// The core it was polled on.
+    pub before: usize,
+    /// The core it is polled on afterwards.
+    pub after: usize,
+    /// Its share of a thread's time, percent: of what its thread was busy, as the packets it received and sent are of
+    /// the thread's.
+    pub percent: f64,
+    /// `pmd set` has put it there: it is left alone.
+    pub pinned: bool,
+}
+
+/// A thread, before and after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThreadLoad {
+    /// Its core.
+    pub core: usize,
+    /// Share of its time it was moving packets, percent.
+    pub before: f64,
+    /// The same, as it should be afterwards.
+    pub after: f64,
+}
+
 /// All PMD threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PmdRows {

@@ -25,6 +25,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub struct Config {
     /// The node.
     pub node: NodeSpec,
+    /// Who may do what over the control socket.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub roles: RolesSpec,
     /// PMD threads.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pmd: PmdSpec,
@@ -60,9 +63,12 @@ pub struct NodeSpec {
     /// The control socket's path.
     #[serde(default = "default_socket", skip_serializing_if = "is_default_socket")]
     pub control: PathBuf,
-    /// A group whose members may use the control socket; without one only root and weftd's own user may.
+    /// A group whose members may open the control socket, and view what is; `[roles]` may give them more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_group: Option<String>,
+    /// Where weftd keeps what outlives it: the configuration last confirmed, the history, the audit log.
+    #[serde(default = "default_state", skip_serializing_if = "is_default_state")]
+    pub state: PathBuf,
     /// The MAC the switch answers with as gateway; made from the node's name unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_mac: Option<Mac>,
@@ -75,6 +81,7 @@ impl Default for NodeSpec {
             addresses: Vec::new(),
             control: default_socket(),
             control_group: None,
+            state: default_state(),
             gateway_mac: None,
         }
     }
@@ -86,6 +93,33 @@ fn default_socket() -> PathBuf {
 
 fn is_default_socket(path: &PathBuf) -> bool {
     *path == default_socket()
+}
+
+/// Where weftd keeps its state unless the configuration says otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/weft";
+
+fn default_state() -> PathBuf {
+    DEFAULT_STATE.into()
+}
+
+fn is_default_state(path: &PathBuf) -> bool {
+    *path == default_state()
+}
+
+/// Who may do what over the control socket, beside root and weftd's own user, who may do all: users by name or number, groups
+/// as `@name` or `@number`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolesSpec {
+    /// May do all: change the configuration as a whole, and have weftd open files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub admin: Vec<String>,
+    /// May change ports, networks, endpoints, peers and flow rules, and view.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operate: Vec<String>,
+    /// May look.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub view: Vec<String>,
 }
 
 /// PMD threads and their memory. Read at start; a change needs a restart.

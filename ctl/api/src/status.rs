@@ -21,6 +21,9 @@ pub struct StatusReply {
     pub uptime_s: u64,
     /// The configuration's generation.
     pub generation: u64,
+    /// Seconds after which the configuration in force is taken back unless it is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_s: Option<u64>,
     /// PMD threads.
     pub threads: usize,
     /// Of these, threads that have died: their queues stand still until weftd is restarted.

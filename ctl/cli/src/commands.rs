@@ -1,9 +1,11 @@
 //! Nouns and verbs, as typed. Each verb's arguments are its struct in `weft-ctl-api`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 use weft_ctl_api::{
-    client::ClientError, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
+    audit, client::ClientError, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
 };
 
 use crate::{Session, watch};
@@ -38,9 +40,13 @@ pub(crate) enum Noun {
     Stats(WatchedStats),
     /// Show drops by port and reason.
     Drops(drops::Drops),
-    /// The configuration as a whole.
+    /// The configuration as a whole: planned, applied, confirmed, compared, rolled back.
     #[command(subcommand)]
     Config(Config),
+    #[command(
+        after_help = "Examples:\n  weftctl audit -n 50\n  weftctl --json audit | jq \".entries[] | select(.done | not)\""
+    )]
+    Audit(audit::Audit),
     /// Print a shell's completion script.
     Completions {
         /// The shell.
@@ -136,14 +142,64 @@ pub(crate) enum Fdb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pmd {
     List(pmd::PmdList),
+    #[command(after_help = "Examples:\n  weftctl pmd rebalance --plan\n  weftctl pmd rebalance --apply")]
+    Rebalance(pmd::PmdRebalance),
+    #[command(after_help = "Example:\n  weftctl pmd set web-1:0 --core 3")]
+    Set(pmd::PmdSet),
 }
 
 #[derive(Debug, Subcommand)]
+#[command(after_help = "A change in safety, though it may cut you off:\n  weftctl config plan weft.toml\n  \
+                            weftctl config apply weft.toml --confirm-within 60s\n  weftctl config confirm\n\
+                            weftd comes up with the configuration last confirmed, unless its file was edited since: then with the file.")]
 pub(crate) enum Config {
     Show(config::ConfigShow),
+    #[command(
+        after_help = "Exit codes: 0 planned, 1 it would be refused, 2 wrong usage; with --exit-code also 3: something would change.\n\
+                            Examples:\n  weftctl config plan weft.toml\n  weftctl config plan --generation 17\n  \
+                            weftctl config plan weft.toml --exit-code || echo \"not what is running\""
+    )]
+    Plan(Plan),
+    #[command(
+        after_help = "Examples:\n  weftctl config apply weft.toml\n  weftctl config apply weft.toml --confirm-within 60s\n\
+                            Until it is confirmed nothing else can be changed; if weftd ends meanwhile, however it ends, it comes up with\n\
+                            the configuration before."
+    )]
+    Apply(config::ConfigApply),
+    Confirm(config::ConfigConfirm),
+    Cancel(config::ConfigCancel),
+    #[command(
+        after_help = "- is what the file has, + what is in force.\nExit codes: 0 compared, 1 weftd refused or could not, 2 wrong \
+                            usage; with --exit-code also 3: they differ."
+    )]
+    Diff(Diff),
+    History(config::ConfigHistory),
+    #[command(
+        after_help = "A second rollback leads back to where the first came from.\nExamples:\n  weftctl config rollback\n  \
+                            weftctl config rollback 17 --confirm-within 60s"
+    )]
+    Rollback(config::ConfigRollback),
     Save(config::ConfigSave),
     Check(config::ConfigCheck),
     Reload(config::ConfigReload),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    call: config::ConfigPlan,
+    /// Exit with 3 if something would change.
+    #[arg(long)]
+    exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    #[command(flatten)]
+    call: config::ConfigDiff,
+    /// Exit with 3 if they differ.
+    #[arg(long)]
+    exit_code: bool,
 }
 
 impl Noun {
@@ -173,23 +229,50 @@ impl Noun {
             Self::Fdb(Fdb::List(call)) => session.show(&call),
             Self::Fdb(Fdb::Flush(call)) => session.show(&call),
             Self::Pmd(Pmd::List(call)) => session.show(&call),
+            Self::Pmd(Pmd::Rebalance(call)) => session.show(&call),
+            Self::Pmd(Pmd::Set(call)) => session.show(&call),
             Self::Stats(WatchedStats { call, watch: None }) => session.show(&call),
             Self::Stats(WatchedStats { call, watch: Some(seconds) }) => watch::stats(session, &call, seconds),
             Self::Drops(call) => session.show(&call),
-            Self::Config(Config::Show(call)) => session.show(&call),
-            Self::Config(Config::Save(call)) => session.show(&absolute_save(call)),
-            Self::Config(Config::Check(call)) => session.show(&absolute_check(call)),
-            Self::Config(Config::Reload(call)) => session.show(&call),
+            Self::Config(call) => call.run(session),
+            Self::Audit(call) => session.show(&call),
             Self::Completions { .. } => Ok(()),
         }
     }
 }
 
-/// A file is named from where the user stands, and opened where weftd stands.
-fn absolute_save(call: config::ConfigSave) -> config::ConfigSave {
-    config::ConfigSave { file: call.file.map(|file| std::path::absolute(&file).unwrap_or(file)) }
+impl Config {
+    fn run(self, session: &mut Session) -> Result<(), ClientError> {
+        match self {
+            Self::Show(call) => session.show(&call),
+            Self::Plan(Plan { call, exit_code }) => {
+                let call = config::ConfigPlan { file: call.file.map(absolute), ..call };
+                let plan = session.client.call(&call)?;
+                let differs = exit_code && !plan.changes.is_empty();
+                session.exit = if plan.refused.is_some() { 1 } else { u8::from(differs) * EXIT_DIFFERS };
+                session.print(&plan)
+            }
+            Self::Apply(call) => session.show(&config::ConfigApply { file: absolute(call.file), ..call }),
+            Self::Confirm(call) => session.show(&call),
+            Self::Cancel(call) => session.show(&call),
+            Self::Diff(Diff { call, exit_code }) => {
+                let diff = session.client.call(&config::ConfigDiff { file: call.file.map(absolute) })?;
+                session.exit = u8::from(exit_code && !diff.changes.is_empty()) * EXIT_DIFFERS;
+                session.print(&diff)
+            }
+            Self::History(call) => session.show(&call),
+            Self::Rollback(call) => session.show(&call),
+            Self::Save(call) => session.show(&config::ConfigSave { file: call.file.map(absolute) }),
+            Self::Check(call) => session.show(&config::ConfigCheck { file: absolute(call.file) }),
+            Self::Reload(call) => session.show(&call),
+        }
+    }
 }
 
-fn absolute_check(call: config::ConfigCheck) -> config::ConfigCheck {
-    config::ConfigCheck { file: std::path::absolute(&call.file).unwrap_or(call.file) }
+/// Of `--exit-code`: neither weftd's refusal nor wrong usage.
+const EXIT_DIFFERS: u8 = 3;
+
+/// A file is named from where the user stands, and opened where weftd stands.
+fn absolute(file: PathBuf) -> PathBuf {
+    std::path::absolute(&file).unwrap_or(file)
 }

@@ -24,9 +24,10 @@ use crate::render::Render;
     version,
     about,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage.\n\
+    after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage; 3: see config plan --exit-code.\n\
                   Examples:\n  weftctl status\n  weftctl port list\n  weftctl drops\n  weftctl stats --watch\n  \
-                  weftctl flow add no-telnet --priority 100 --match network=pods,protocol=tcp,dst_port=23 --action drop"
+                  weftctl flow add no-telnet --priority 100 --match network=pods,protocol=tcp,dst_port=23 --action drop\n  \
+                  weftctl config plan weft.toml\n  weftctl config apply weft.toml --confirm-within 60s"
 )]
 struct Arguments {
     /// The control socket.
@@ -38,6 +39,9 @@ struct Arguments {
     /// Give up after so many seconds.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10)]
     timeout: u64,
+    /// Also write what is changed to weftd's configuration file, as `config save` does.
+    #[arg(long, global = true)]
+    persist: bool,
     #[command(subcommand)]
     noun: Noun,
 }
@@ -46,6 +50,8 @@ struct Arguments {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) json: bool,
+    /// What weftctl exits with if nothing fails.
+    pub(crate) exit: u8,
 }
 
 impl Session {
@@ -88,10 +94,13 @@ fn main() -> ExitCode {
         };
     }
     let timeout = Duration::from_secs(arguments.timeout.max(1));
-    let outcome = Client::connect(&arguments.socket, timeout)
-        .and_then(|client| arguments.noun.run(&mut Session { client, json: arguments.json }));
+    let outcome = Client::connect(&arguments.socket, timeout).and_then(|client| {
+        let client = client.persist(arguments.persist);
+        let mut session = Session { client, json: arguments.json, exit: 0 };
+        arguments.noun.run(&mut session).map(|()| session.exit)
+    });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => ExitCode::from(exit),
         Err(error) => {
             if let (true, ClientError::Refused(refused)) = (arguments.json, &error) {
                 let _ = print_line(&serde_json::json!({ "error": refused }).to_string());
@@ -133,6 +142,9 @@ mod tests {
             "fdb list",
             "fdb flush --network lan",
             "pmd list",
+            "pmd set web-1:0 --core 3",
+            "pmd rebalance --plan",
+            "pmd rebalance --apply",
             "stats web",
             "stats --watch",
             "stats --watch 2",
@@ -141,6 +153,21 @@ mod tests {
             "config save /tmp/x.toml",
             "config check x.toml",
             "config reload",
+            "config plan x.toml --exit-code",
+            "config plan --generation 17",
+            "config apply x.toml --confirm-within 60s",
+            "config apply x.toml --confirm-within 5m",
+            "config apply x.toml --confirm-within 90",
+            "config confirm",
+            "config cancel",
+            "config diff",
+            "config diff x.toml --exit-code",
+            "config history -n 5",
+            "config rollback",
+            "config rollback 17 --confirm-within 1h",
+            "--persist flow del f",
+            "flow del f --persist",
+            "audit -n 5",
             "completions bash",
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));
@@ -158,6 +185,10 @@ mod tests {
             ("network add n --prefix 10.0.0.0/33", "--prefix"),
             ("network add n --vlan 4095", "use 1 to 4094"),
             ("prot list", "port"),
+            ("pmd rebalance", "required"),
+            ("config plan", "required"),
+            ("config plan x.toml --generation 3", "cannot be used with"),
+            ("config apply x.toml --confirm-within soon", "use such as 60s, 5m or 1h"),
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));
             let error = Arguments::try_parse_from(words).unwrap_err();

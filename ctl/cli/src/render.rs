@@ -1,6 +1,8 @@
 //! Replies as tables for people.
 
+mod config;
 mod fabric;
+mod queues;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use weft_ctl_api::{
@@ -78,7 +80,8 @@ fn join<T: ToString>(items: &[T]) -> String {
 
 impl Render for Done {
     fn render(&self) -> String {
-        format!("{} (generation {})", self.summary, self.generation)
+        let warnings = self.warnings.iter().map(|warning| format!("\nwarning: {warning}"));
+        format!("{} (generation {}){}", self.summary, self.generation, warnings.collect::<String>())
     }
 }
 
@@ -90,11 +93,14 @@ impl Render for StatusReply {
             0 => String::new(),
             dead => format!(" ({dead} DEAD: restart weftd; what it said is in its log)"),
         };
+        let pending = self.confirm_within_s.map_or(String::new(), |left| {
+            format!(" (taken back in {left} s unless confirmed: weftctl config confirm)")
+        });
         let pages = if self.hugepages { "hugepages" } else { "ordinary pages" };
         lines(&[
             ("node", self.node.clone()),
             ("weftd", format!("{}, pid {}, up {} s", self.version, self.pid, self.uptime_s)),
-            ("generation", self.generation.to_string()),
+            ("generation", format!("{}{pending}", self.generation)),
             ("PMD threads", format!("{}{dead}", self.threads)),
             ("ports", format!("{}{removed}", self.ports)),
             ("networks", self.networks.to_string()),

@@ -108,6 +108,7 @@ impl Weft {
 [node]
 name = "perf"
 control = "{socket}"
+state = "{socket}.state"
 gateway_mac = "{GATEWAY_MAC}"
 [pmd]
 cores = [{core}]

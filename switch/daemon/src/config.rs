@@ -2,15 +2,16 @@
 
 use std::{
     fs, io,
-    io::Write,
-    os::unix::fs::{MetadataExt, fchown},
     path::{Path, PathBuf},
 };
 
 use weft_ctl_api::spec::Config;
 use weft_pmd::files;
 
-use crate::desired::{Desired, Invalid};
+use crate::{
+    desired::{Desired, Invalid},
+    state::durable::Prepared,
+};
 
 /// Longer is no configuration.
 const SIZE_MAX: u64 = 64 << 20;
@@ -52,11 +53,14 @@ pub enum ConfigError {
     },
 }
 
+/// Reads a file's text.
+pub fn read(path: &Path) -> Result<String, ConfigError> {
+    files::read_text(path, SIZE_MAX).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
 /// Reads a file.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = files::read_text(path, SIZE_MAX)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    parse(&text).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })
+    parse(&read(path)?).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })
 }
 
 /// Reads a text; the error says where.
@@ -81,9 +85,14 @@ pub fn to_toml(config: &Config) -> Result<String, String> {
     toml::to_string(config).map_err(|error| error.to_string())
 }
 
-/// Writes a file: whole or not at all (a temporary file beside it, flushed, then renamed). A file that is there keeps its
-/// mode and owner, and a symbolic link stays one.
+/// Writes a file: whole or not at all. A file that is there keeps its mode and owner, and a symbolic link stays one.
 pub fn save(config: &Config, path: &Path) -> Result<(), ConfigError> {
+    let failed = |source| ConfigError::Write { path: path.to_owned(), source };
+    prepare_save(config, path)?.commit().map_err(failed)
+}
+
+/// The first half of [`save`]: all that can fail for want of room or rights.
+pub fn prepare_save(config: &Config, path: &Path) -> Result<Prepared, ConfigError> {
     let failed = |source| ConfigError::Write { path: path.to_owned(), source };
     let text = to_toml(config).map_err(|error| failed(io::Error::other(error)))?;
     let place = if path.is_symlink() { fs::canonicalize(path).map_err(failed)? } else { path.to_owned() };
@@ -91,23 +100,5 @@ pub fn save(config: &Config, path: &Path) -> Result<(), ConfigError> {
     if old.as_ref().is_some_and(|old| !old.is_file()) {
         return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
     }
-    let mut temporary = place.as_os_str().to_owned();
-    temporary.push(format!(".new.{}", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let outcome = write(&temporary, &text, old.as_ref()).and_then(|()| fs::rename(&temporary, &place));
-    if outcome.is_err() {
-        let _ = fs::remove_file(&temporary); // it may not have come to be
-    }
-    outcome.map_err(failed)
-}
-
-fn write(path: &Path, text: &str, old: Option<&fs::Metadata>) -> io::Result<()> {
-    let mut file = files::create(path)?;
-    if let Some(old) = old {
-        // Another's file stays another's, if weftd may say so; if not, it is at least as closed as it was.
-        let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
-        file.set_permissions(old.permissions())?;
-    }
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    Prepared::write(&place, text.as_bytes(), old.as_ref()).map_err(failed)
 }

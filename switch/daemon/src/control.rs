@@ -7,7 +7,6 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, Sender};
-use weft_ctl_api::serve;
 
 use crate::{
     event::Event,
@@ -24,8 +23,7 @@ const PUBLISHING_SHARE: u32 = 10;
 const REPORTS_PER_ROUND: usize = 256;
 
 /// Serves until stopped; returns the switch to be taken down. Events come first, then reports.
-pub fn run(switch: Switch, events: &Receiver<Event>, reports: &Receiver<Report>) -> Switch {
-    let mut session = Session::new(switch);
+pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Report>) -> Switch {
     let mut ticked = Instant::now();
     let (mut published, mut pause) = (Instant::now(), LEARN_EVERY);
     loop {
@@ -47,10 +45,12 @@ pub fn run(switch: Switch, events: &Receiver<Event>, reports: &Receiver<Report>)
             pause = LEARN_EVERY.max(began.elapsed() * PUBLISHING_SHARE);
             published = Instant::now();
         }
+        session.look_after_pending();
         if ticked.elapsed() >= TICK {
             session.switch.check_devices();
             session.switch.age();
             session.switch.look_after_peers();
+            session.switch.watch_queues();
             ticked = Instant::now();
         }
     }
@@ -66,22 +66,15 @@ fn take(switch: &mut Switch, report: Report) {
 
 fn handle(session: &mut Session, event: Event) {
     match event {
-        Event::Request { verb, args, peer, reply } => {
-            let answer = serve(session, &verb, args);
-            match &answer {
-                Err(error) => tracing::info!(verb, peer, %error, "request refused"),
-                Ok(_) => tracing::debug!(verb, peer, "request served"),
-            }
+        Event::Request { verb, args, persist, peer, reply } => {
+            let answer = session.serve(&verb, args, persist, &peer);
             // Whoever asked may have gone.
             let _ = reply.send(answer);
         }
         Event::Report(report) => take(&mut session.switch, report),
         Event::NextHops(hops) => session.switch.set_next_hops(hops),
         Event::Bfd(report) => session.switch.set_bfd(report),
-        Event::Reload => match session.switch.reload() {
-            Ok(()) => tracing::info!(generation = session.switch.generation(), "configuration reloaded"),
-            Err(error) => tracing::error!(%error, "configuration not reloaded: nothing has changed"),
-        },
+        Event::Reload => session.reload_by_signal(),
         Event::Stop => {}
     }
 }

@@ -23,13 +23,15 @@ use weft_dataplane::{
 use weft_pmd::Outer;
 use weft_wire::{Mac, VlanId, Vni};
 
-use crate::{bfd, runtime::Settings};
+use crate::{bfd, roles::Roles, runtime::Settings};
 
 /// The whole switch, as meant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
     /// The node.
     pub node: Node,
+    /// Who may do what over the control socket.
+    pub roles: Roles,
     /// PMD threads.
     pub pmd: Settings,
     /// Flows unused for so long are forgotten, seconds.

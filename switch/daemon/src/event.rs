@@ -1,9 +1,11 @@
 //! What the control thread hears of.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use weft_ctl_api::Error;
 
-use crate::{bfd, netlink::nexthop::NextHops, slowpath::thread::Report};
+use crate::{bfd, netlink::nexthop::NextHops, roles::Identity, slowpath::thread::Report};
 
 /// What happens.
 #[derive(Debug)]
@@ -14,8 +16,10 @@ pub enum Event {
         verb: String,
         /// Its arguments.
         args: Value,
-        /// Who asks, for the log.
-        peer: String,
+        /// What it changes is also written to the configuration file.
+        persist: bool,
+        /// Who asks.
+        peer: Arc<Identity>,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Result<Value, Error>>,
     },

@@ -5,12 +5,14 @@
 //!         as typed   as meant       ▲
 //!         spec       desired        └ Facts: opened ports, neighbours, learnt addresses
 //! ```
-//! [`desired`] checks, [`compile`] translates, [`runtime`] owns threads and memory, [`slowpath`] answers punted packets.
+//! [`desired`] checks, [`compile`] translates, [`plan`] tells what a change would do, [`runtime`] owns threads and memory,
+//! [`slowpath`] answers punted packets. [`roles`] says who may change things, [`audit`] who did, [`state`] what outlives weftd.
 //!
 //! What this crate deliberately is not: it never touches a packet that the flow table knows.
 #![forbid(unsafe_code)]
 
 pub mod assign;
+pub mod audit;
 pub mod bfd;
 pub mod compile;
 pub mod config;
@@ -18,8 +20,11 @@ pub mod control;
 pub mod desired;
 pub mod event;
 pub mod netlink;
+pub mod plan;
 pub mod ports;
+pub mod roles;
 pub mod runtime;
 pub mod server;
 pub mod slowpath;
+pub mod state;
 pub mod switch;

@@ -1,16 +1,24 @@
 //! `weftd`: the switch.
 #![forbid(unsafe_code)]
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode, thread};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+};
 
 use clap::Parser;
 use crossbeam::channel;
 use tokio::signal::unix::{SignalKind, signal};
+use weft_ctl_api::spec::Config;
 use weftd::{
     config, control,
+    desired::Desired,
     event::Event,
     runtime::Runtime,
-    server::socket::ControlSocket,
+    server::{Session, socket::ControlSocket},
+    state::State,
     switch::{Retry, Switch},
 };
 
@@ -71,6 +79,8 @@ type AnyError = Box<dyn std::error::Error>;
 
 fn run(path: PathBuf) -> Result<(), AnyError> {
     let (config, desired) = config::check(&path)?;
+    let state = State::open(&config.node.state);
+    let (config, desired, why) = come_up_with(&state, &path, config, desired)?;
     /// Requests and the like that the control thread may be behind.
     const EVENTS: usize = 1024;
     /// Learnt addresses it may be behind; those beyond are lost, and seen again.
@@ -81,22 +91,24 @@ fn run(path: PathBuf) -> Result<(), AnyError> {
     // The socket first: two weftds on one node would fight over ports.
     let socket = {
         let _guard = tokio.enter();
-        ControlSocket::bind(&config.node.control, config.node.control_group.as_deref())?
+        ControlSocket::bind(&config.node.control, &desired.roles)?
     };
     let runtime = Runtime::start(&desired.pmd, control::reporter(events.clone(), reports.clone()))?;
     if !runtime.memory.hugepages() {
         tracing::info!("no free hugepages: frame memory is on ordinary pages (vm.nr_hugepages)");
     }
-    let mut switch = Switch::new(config.clone(), runtime, Some(path.clone()), events.clone())?;
+    let generation = state.history.newest();
+    let mut switch = Switch::new(config.clone(), runtime, Some(path.clone()), events.clone(), generation)?;
     if let Err(error) = switch.apply(config, Retry::Start) {
         switch.stop();
         return Err(format!("{}: {error}", path.display()).into());
     }
     let ports = switch.ports.len();
     tracing::info!(node = switch.desired.node.name, ports, control = %switch.config.node.control.display(), "ready");
-    let control = thread::Builder::new()
-        .name("control".into())
-        .spawn(move || control::run(switch, &receiver, &report_receiver))?;
+    let access = socket.access();
+    let control = thread::Builder::new().name("control".into()).spawn(move || {
+        control::run(Session::new(switch, state, access, &why), &receiver, &report_receiver)
+    })?;
     tokio.block_on(serve(&socket, events))?;
     drop(socket);
     let switch = control.join().map_err(|_| "the control thread panicked")?;
@@ -106,6 +118,33 @@ fn run(path: PathBuf) -> Result<(), AnyError> {
         lost => tracing::warn!(lost, "ended; frames were still in the kernel's hands"),
     }
     Ok(())
+}
+
+/// The configuration last confirmed, unless the file was edited since; and which of the two it is.
+fn come_up_with(
+    state: &State,
+    path: &Path,
+    config: Config,
+    desired: Desired,
+) -> Result<(Config, Desired, String), AnyError> {
+    let started = format!("started with {}", path.display());
+    let Some(confirmed) = state.startup(&config::read(path)?).filter(|confirmed| *confirmed != config) else {
+        return Ok((config, desired, started));
+    };
+    match Desired::try_from(&confirmed) {
+        Ok(desired) => {
+            tracing::warn!(
+                "coming up with the configuration last confirmed, not with {} as it is: weftctl config diff shows what \
+                 differs, config reload goes over to the file",
+                path.display()
+            );
+            Ok((confirmed, desired, "started with the configuration last confirmed".into()))
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration last confirmed does not fit any more: the file is used");
+            Ok((config, desired, started))
+        }
+    }
 }
 
 /// Serves the socket and signals until told to end.

@@ -182,6 +182,15 @@ impl Runtime {
         owners.into_iter().map(detach_from).fold(true, |all, one| all & one)
     }
 
+    /// Has a thread hand a queue over to another while traffic flows. Comes before the snapshot that says so. False: it has
+    /// no such queue, or one of the two has died.
+    pub fn move_queue(&self, port: PortId, id: QueueId, from: ThreadId, to: ThreadId) -> bool {
+        let (reply, receiver) = channel::bounded(1);
+        let next = self.threads[to.index()].commands.clone();
+        self.command(from, Command::Move { port, id, to, next, reply });
+        receiver.recv_timeout(PATIENCE).unwrap_or(false)
+    }
+
     /// All flows of one thread, piece by piece; the thread never copies more than one piece at a time.
     pub fn flows(&self, thread: ThreadId, mut each: impl FnMut(&FlowEntry, &FlowDump) -> bool) {
         let mut from = 0;

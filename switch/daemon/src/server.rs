@@ -3,34 +3,58 @@
 //! A client costs one task and its buffers: requests are read with a length limit and a deadline, connections are limited
 //! in number, and whoever sends nonsense gets one error and is disconnected. Only the control thread touches the switch.
 
+mod access;
 mod flows;
 mod nouns;
 mod peers;
+mod queues;
+mod transaction;
 mod views;
 
 pub mod socket;
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use weft_ctl_api::{
-    Code, Done, Error, Server, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, spec::Config,
-    stats, status,
+    Code, Done, Error, Role, Server, audit, config, drops, endpoint, fabric, fdb, flow, network, plan, pmd,
+    port, spec::Config, stats, status,
 };
 
-use crate::switch::{Retry, Switch};
+use crate::{
+    audit::AuditLog,
+    config as file,
+    state::State,
+    switch::{Retry, Switch},
+};
+
+pub use flows::describe as describe_flow;
 
 /// What verbs work on.
 pub struct Session {
     /// The switch.
     pub switch: Switch,
+    state: State,
+    audit: AuditLog,
+    access: Arc<socket::Access>,
+    /// An applied configuration that waits to be confirmed.
+    pending: Option<transaction::Pending>,
+    request: access::Request,
     /// PMD threads' counters at the last `pmd list`, to tell what happened since.
     pmd_seen: HashMap<usize, (Instant, views::PmdSample)>,
 }
 
 impl Session {
-    /// A fresh one.
-    pub fn new(switch: Switch) -> Self {
-        Self { switch, pmd_seen: HashMap::new() }
+    /// A fresh one; `why` says what the switch has come up with.
+    pub fn new(switch: Switch, state: State, access: Arc<socket::Access>, why: &str) -> Self {
+        let audit = AuditLog::open(state.dir().ok());
+        let who = crate::roles::weftd_itself("start");
+        let request = access::Request { who, role: Role::View, persist: false };
+        let mut session =
+            Self { switch, state, audit, access, pending: None, request, pmd_seen: HashMap::new() };
+        for warning in session.came_into_force(why) {
+            tracing::warn!("{warning}");
+        }
+        session
     }
 
     /// Changes a copy of the configuration and goes over to it.
@@ -39,15 +63,31 @@ impl Session {
         summary: impl FnOnce(&Switch) -> String,
         edit: impl FnOnce(&mut Config) -> Result<(), Error>,
     ) -> Result<Done, Error> {
+        self.refuse_while_pending()?;
         let mut config = self.switch.config.clone();
         edit(&mut config)?;
-        self.switch.apply(config, Retry::Nothing)?;
-        Ok(self.done(summary(&self.switch)))
+        let file = self.switch.path.clone().filter(|_| self.request.persist);
+        let unsaved = |error: file::ConfigError| Error::new(Code::Unavailable, error.to_string());
+        let prepared = file.as_deref().map(|path| file::prepare_save(&config, path)).transpose();
+        let prepared = prepared.map_err(unsaved)?;
+        let mut warnings = self.switch.apply(config, Retry::Nothing)?;
+        let what = summary(&self.switch);
+        if let (Some(path), Some(prepared)) = (file, prepared) {
+            match prepared.commit() {
+                Ok(()) => warnings.extend(self.saved(&path)),
+                Err(error) => warnings.push(format!("not saved to {}: {error}", path.display())),
+            }
+        }
+        warnings.extend(self.came_into_force(&what));
+        Ok(self.done_with(what, warnings))
     }
 
     fn done(&self, summary: String) -> Done {
-        tracing::info!(generation = self.switch.generation(), "{summary}");
-        Done { summary, generation: self.switch.generation() }
+        self.done_with(summary, Vec::new())
+    }
+
+    fn done_with(&self, summary: String, warnings: Vec<String>) -> Done {
+        Done { summary, generation: self.switch.generation(), warnings }
     }
 }
 
@@ -208,6 +248,14 @@ impl Server for Session {
         Ok(self.pmd_rows())
     }
 
+    fn pmd_set(&mut self, call: pmd::PmdSet) -> Result<Done, Error> {
+        self.set_queue(&call)
+    }
+
+    fn pmd_rebalance(&mut self, call: pmd::PmdRebalance) -> Result<pmd::RebalanceReply, Error> {
+        self.rebalance(&call)
+    }
+
     fn stats(&mut self, call: stats::Stats) -> Result<stats::StatsReply, Error> {
         self.show_stats(&call)
     }
@@ -218,29 +266,52 @@ impl Server for Session {
 
     fn config_show(&mut self, _: config::ConfigShow) -> Result<config::ConfigText, Error> {
         let config = self.switch.config.clone();
-        let toml = crate::config::to_toml(&config).map_err(|error| Error::new(Code::Internal, error))?;
+        let toml = file::to_toml(&config).map_err(|error| Error::new(Code::Internal, error))?;
         Ok(config::ConfigText { config, toml })
     }
 
     fn config_save(&mut self, call: config::ConfigSave) -> Result<Done, Error> {
-        let no_file = || {
-            Error::new(Code::Invalid, "weftd was started without a file")
-                .remedy("name one: weftctl config save FILE")
-        };
-        let path = call.file.or_else(|| self.switch.path.clone()).ok_or_else(no_file)?;
-        crate::config::save(&self.switch.config, &path)
-            .map_err(|error| Error::new(Code::Unavailable, error.to_string()))?;
-        Ok(self.done(format!("configuration saved to {}", path.display())))
+        self.save(call)
     }
 
     fn config_check(&mut self, call: config::ConfigCheck) -> Result<Done, Error> {
-        crate::config::check(&call.file).map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
-        let summary = format!("{} is a valid configuration", call.file.display());
-        Ok(Done { summary, generation: self.switch.generation() })
+        file::check(&call.file).map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+        Ok(self.done(format!("{} is a valid configuration", call.file.display())))
     }
 
     fn config_reload(&mut self, _: config::ConfigReload) -> Result<Done, Error> {
-        self.switch.reload()?;
-        Ok(self.done("configuration reloaded".into()))
+        self.reload()
+    }
+
+    fn config_plan(&mut self, call: config::ConfigPlan) -> Result<plan::PlanReply, Error> {
+        self.plan(&call)
+    }
+
+    fn config_apply(&mut self, call: config::ConfigApply) -> Result<Done, Error> {
+        self.apply_config(&call)
+    }
+
+    fn config_confirm(&mut self, _: config::ConfigConfirm) -> Result<Done, Error> {
+        self.confirm()
+    }
+
+    fn config_cancel(&mut self, _: config::ConfigCancel) -> Result<Done, Error> {
+        self.cancel()
+    }
+
+    fn config_diff(&mut self, call: config::ConfigDiff) -> Result<plan::DiffReply, Error> {
+        self.diff(call)
+    }
+
+    fn config_history(&mut self, call: config::ConfigHistory) -> Result<config::HistoryReply, Error> {
+        Ok(self.history(call.limit))
+    }
+
+    fn config_rollback(&mut self, call: config::ConfigRollback) -> Result<Done, Error> {
+        self.roll_back(&call)
+    }
+
+    fn audit(&mut self, call: audit::Audit) -> Result<audit::AuditReply, Error> {
+        Ok(self.audit_log(&call))
     }
 }

@@ -5,8 +5,10 @@
 //! opened before anything is published, so that a failure leaves things as they were; then the snapshot is published;
 //! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports.
 
+mod candidate;
 mod fabric;
 mod learning;
+mod queues;
 mod vanish;
 
 use std::{
@@ -34,15 +36,16 @@ use weft_wire::{PortId, ThreadId};
 use crate::{
     assign::assign,
     compile::{Compiler, Facts, PortFacts, RuleFacts},
-    config,
-    desired::{Desired, Invalid, Role, RuleStep},
+    desired::{Desired, Invalid, Role, Rule, RuleStep},
     event::Event,
     netlink::{self, NetlinkError, nexthop, rss::Spread},
     ports,
     runtime::Runtime,
 };
 
+pub use candidate::View;
 pub use learning::Learnt;
+pub use queues::{Loads, QueueName};
 
 /// A port that is open.
 pub struct OpenPort {
@@ -90,9 +93,12 @@ pub struct Switch {
     pub started_cycles: u64,
     facts: Facts,
     compiler: Compiler,
+    /// What the change under way could not do, though it is in force.
+    warnings: Vec<String>,
     events: Sender<Event>,
     watcher: Option<(Vec<std::net::IpAddr>, u32, nexthop::Watcher)>,
     peer_watch: fabric::PeerWatch,
+    queue_watch: queues::QueueWatch,
 }
 
 /// How a configuration is applied.
@@ -118,13 +124,26 @@ fn not_opened(port: &str, error: &ports::OpenError) -> Error {
 
 type Fresh = BTreeMap<usize, Opened>;
 
+/// Of a rule that is new.
+fn rule_facts(rule: &Rule, threads: usize) -> RuleFacts {
+    let policer = |step: &RuleStep| match step {
+        RuleStep::Police { unit, rate, burst } => Some(Arc::new(Policer::new(*unit, *rate, *burst))),
+        _ => None,
+    };
+    RuleFacts {
+        stats: Arc::new(RuleStats::new(threads)),
+        policers: rule.steps.iter().filter_map(policer).collect(),
+    }
+}
+
 impl Switch {
-    /// A switch with nothing in it but threads.
+    /// A switch with nothing in it but threads. Generations go on from the one given.
     pub fn new(
         config: Config,
         runtime: Runtime,
         path: Option<PathBuf>,
         events: Sender<Event>,
+        generation: u64,
     ) -> Result<Self, Error> {
         let empty = Config { node: config.node, pmd: config.pmd, ..Config::default() };
         let desired = Desired::try_from(&empty)?;
@@ -138,11 +157,13 @@ impl Switch {
             learnt: Learnt::default(),
             started: Instant::now(),
             started_cycles: weft_pmd::sys::cycles(),
-            facts: Facts::default(),
+            facts: Facts { generation, ..Facts::default() },
             compiler: Compiler::default(),
+            warnings: Vec::new(),
             events,
             watcher: None,
             peer_watch: fabric::PeerWatch::default(),
+            queue_watch: queues::QueueWatch::default(),
         })
     }
 
@@ -151,12 +172,15 @@ impl Switch {
         self.facts.generation
     }
 
-    /// Goes over to another configuration, or leaves everything as it is and says why.
-    pub fn apply(&mut self, config: Config, retry: Retry) -> Result<(), Error> {
+    /// Goes over to another configuration, or leaves everything as it is and says why. Returns what could not be done
+    /// though the configuration is in force, a sentence each.
+    pub fn apply(&mut self, config: Config, retry: Retry) -> Result<Vec<String>, Error> {
+        self.warnings.clear();
         let desired = Desired::try_from(&config)?;
         self.refuse_start_only(&config, &desired)?;
         let mut stale = self.stale_ports(&desired);
         let mut absent = self.probe(&desired, retry)?;
+        self.warn_of_absent(&absent, retry);
         // Whatever can fail fails while all is as it was: ports that take no other's device are opened first.
         let mut fresh = Fresh::new();
         self.open_missing(&desired, &mut absent, &stale, &mut fresh)?;
@@ -165,8 +189,7 @@ impl Switch {
         let outcome = self.open_missing(&desired, &mut absent, &[], &mut fresh);
         if let Err(error) = outcome.and_then(|()| self.replace_taps(&desired)) {
             drop(fresh);
-            self.put_back(replaced);
-            return Err(error);
+            return Err(self.put_back(replaced, error));
         }
         for (index, opened) in fresh {
             self.take_in(&desired, index, opened);
@@ -185,25 +208,31 @@ impl Switch {
         self.steer();
         self.watch_next_hops();
         self.watch_peers();
-        Ok(())
+        Ok(std::mem::take(&mut self.warnings))
+    }
+
+    /// Says something to whoever asked for the change, and to the log.
+    fn warn(&mut self, warning: String) {
+        tracing::warn!("{warning}");
+        self.warnings.push(warning);
+    }
+
+    fn warn_of_absent(&mut self, absent: &BTreeMap<String, String>, retry: Retry) {
+        for (port, why) in absent.iter().filter(|_| retry != Retry::Nothing) {
+            self.warn(format!("port left out: \"{port}\": {why}; a reload tries it again"));
+        }
     }
 
     fn refuse_start_only(&self, config: &Config, desired: &Desired) -> Result<(), Error> {
-        let of_socket = |config: &Config| (config.node.control.clone(), config.node.control_group.clone());
-        if desired.pmd == self.desired.pmd && of_socket(config) == of_socket(&self.config) {
+        let of_node = |config: &Config| {
+            let node = config.node.clone();
+            (node.control, node.control_group, node.state)
+        };
+        if desired.pmd == self.desired.pmd && of_node(config) == of_node(&self.config) {
             return Ok(());
         }
-        let message = "[pmd], node.control and node.control_group are read at start only";
+        let message = "[pmd], node.control, node.control_group and node.state are read at start only";
         Err(Error::new(Code::Invalid, message).remedy("leave them as they are, or restart weftd"))
-    }
-
-    /// Reads the configuration file again and goes over to it.
-    pub fn reload(&mut self) -> Result<(), Error> {
-        let no_file = || Error::new(Code::Invalid, "weftd was started without a file");
-        let path = self.path.clone().ok_or_else(no_file)?;
-        let (config, _) =
-            config::check(&path).map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
-        self.apply(config, Retry::Removed)
     }
 
     /// Ports that are open and no longer wanted, or wanted otherwise.
@@ -234,18 +263,21 @@ impl Switch {
         specs
     }
 
-    fn put_back(&mut self, specs: Vec<PortSpec>) {
+    /// Opens what was set aside again; the error says of what could not be.
+    fn put_back(&mut self, specs: Vec<PortSpec>, mut error: Error) -> Error {
         if specs.is_empty() {
-            return;
+            return error;
         }
         for spec in specs {
             let desired = self.desired.clone();
             let Some(index) = desired.ports.iter().position(|port| port.name == spec.name) else { continue };
             match ports::open(&desired, index, &self.runtime.memory) {
                 Ok(opened) => self.take_in(&desired, index, opened),
-                Err(error) => {
-                    tracing::error!(port = spec.name, %error, "port could not be opened again");
-                    self.removed.insert(spec.name, error.to_string());
+                Err(why) => {
+                    tracing::error!(port = spec.name, error = %why, "port could not be opened again");
+                    error.message +=
+                        &format!("; then port \"{}\" could not be opened again: {why}", spec.name);
+                    self.removed.insert(spec.name, why.to_string());
                 }
             }
         }
@@ -254,6 +286,7 @@ impl Switch {
         self.steer();
         self.watch_next_hops();
         self.watch_peers();
+        error
     }
 
     /// Looks, without touching anything, whether ports that are to be opened can be. Returns those that are left out, and
@@ -273,7 +306,6 @@ impl Switch {
             match ports::probe(&port.spec) {
                 Ok(()) => {}
                 Err(error) if removed.is_some() || may_come_later && error.is_absence() => {
-                    tracing::warn!(port = port.name, %error, "port left out: a reload tries it again");
                     absent.insert(port.name.clone(), error.to_string());
                 }
                 Err(error) => return Err(not_opened(&port.name, &error)),
@@ -356,25 +388,15 @@ impl Switch {
         let mut kept = BTreeMap::new();
         for rule in &desired.rules {
             let old = self.desired.rules.iter().find(|old| *old == rule);
-            let facts = old.and_then(|_| self.facts.rules.remove(&rule.name)).unwrap_or_else(|| {
-                let policer = |step: &RuleStep| match step {
-                    RuleStep::Police { unit, rate, burst } => {
-                        Some(Arc::new(Policer::new(*unit, *rate, *burst)))
-                    }
-                    _ => None,
-                };
-                RuleFacts {
-                    stats: Arc::new(RuleStats::new(threads)),
-                    policers: rule.steps.iter().filter_map(policer).collect(),
-                }
-            });
+            let facts = old.and_then(|_| self.facts.rules.remove(&rule.name));
+            let facts = facts.unwrap_or_else(|| rule_facts(rule, threads));
             kept.insert(rule.name.clone(), facts);
         }
         self.facts.rules = kept;
     }
 
     /// Taps whose pod or prefixes have changed get the addresses and routes of the new configuration: all of them or none.
-    fn replace_taps(&self, desired: &Desired) -> Result<(), Error> {
+    fn replace_taps(&mut self, desired: &Desired) -> Result<(), Error> {
         let mut done = Vec::new();
         for (index, port) in desired.ports.iter().enumerate() {
             let is_open_tap = port.spec.kind == PortKind::Tap && self.ports.contains_key(&port.name);
@@ -386,7 +408,7 @@ impl Switch {
             let outcome = match netlink::tap::configure(&new, Some(&old)) {
                 // A pod that ends takes its device with it before anybody says so: it is removed at the next tick.
                 Err(error @ (NetlinkError::NoDevice(_) | NetlinkError::Io { .. })) => {
-                    tracing::warn!(port = port.name, %error, "the tap is not brought up to date");
+                    self.warn(format!("port \"{}\": the tap is not brought up to date: {error}", port.name));
                     continue;
                 }
                 outcome => outcome,
@@ -421,9 +443,10 @@ impl Switch {
             self.publish();
         }
         if !self.runtime.detach(id, &open.owners) {
-            tracing::error!(port = name, "a PMD thread is stuck and still has a queue of the port");
+            self.warn(format!("port \"{name}\": a PMD thread is stuck and still has a queue of the port"));
         }
         self.learnt.forget_port(name);
+        self.forget_queues(name);
         drop(open);
         tracing::info!(port = name, "port closed");
     }
@@ -440,13 +463,6 @@ impl Switch {
     /// Packets and bytes that a rule matched.
     pub fn rule_hits(&self, name: &str) -> (u64, u64) {
         self.facts.rules.get(name).map_or((0, 0), |facts| facts.stats.total())
-    }
-
-    /// The name of a rule by its place in the snapshot's table: highest priority first.
-    pub fn rule_name(&self, index: u16) -> Option<&str> {
-        let rule = self.runtime.snapshot().rules.get(index)?;
-        let of_rule = |facts: &RuleFacts| Arc::ptr_eq(&facts.stats, &rule.stats);
-        self.facts.rules.iter().find(|(_, facts)| of_rule(facts)).map(|(name, _)| name.as_str())
     }
 
     /// A port's number leads back to its name.

@@ -1,6 +1,8 @@
 //! Stage 4: carries the verdicts out. Every frame of the batch goes to a transmit burst, to another thread, to the slow
 //! path or back to the pool. The only place that drops for lack of room: never wait; count, free.
 
+mod moving;
+
 use std::sync::Arc;
 
 use weft_pmd::{BURST, Burst, Caps, Frame, FramePool, PortQueue, Queue, offload};
@@ -17,6 +19,8 @@ use crate::{
     snapshot::{NetworkView, Snapshot},
     stats::{PortStats, ThreadCounters},
 };
+
+pub use moving::Moving;
 
 /// A queue of this thread's, and the frames waiting to leave by it.
 #[derive(Debug)]
@@ -113,6 +117,8 @@ pub(crate) struct Egress {
     dirty: Vec<PortId>,
     /// What `offload::fit` makes of one frame.
     pieces: Vec<Frame>,
+    /// Ports whose last queue here has moved to another thread, of late.
+    moved: Vec<(PortId, ThreadId)>,
 }
 
 /// What a flooded frame's copies for other nodes are made with.
@@ -211,6 +217,7 @@ impl Egress {
             counters,
             dirty: Vec::with_capacity(BURST),
             pieces: Vec::with_capacity(BURST),
+            moved: Vec::new(),
         }
     }
 
@@ -234,6 +241,7 @@ impl Egress {
             dirty: false,
         });
         local.queues.push(LocalQueue { id, queue, pending: Burst::new() });
+        self.moved.retain(|(moved, _)| *moved != port);
     }
 
     /// Gives a port's queues back, not closed: that may take time, which is not the packets'.
@@ -293,7 +301,9 @@ impl Egress {
     fn hand_over(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
         let Some(view) = snapshot.port(outbound.port) else { return self.orphan(outbound.frame, pool) };
         let queue = outbound.hash as usize % view.owners.len().max(1);
-        match view.owners.get(queue).filter(|owner| **owner != self.thread) {
+        let other = |owner: &ThreadId| *owner != self.thread;
+        let owner = view.owners.get(queue).copied().filter(other);
+        match owner.or_else(|| self.gone_to(outbound.port)) {
             Some(owner) => {
                 let batch = &mut self.handed[owner.index()];
                 batch.push(outbound);

@@ -75,7 +75,7 @@ pub struct Mailbox {
 
 impl Mailbox {
     /// Batches it holds; a batch is what one thread hands over of one burst.
-    const DEPTH: usize = 512;
+    pub const DEPTH: usize = 512;
 
     /// An empty one.
     pub fn new() -> io::Result<Self> {

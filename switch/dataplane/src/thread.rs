@@ -8,7 +8,7 @@ use weft_pmd::{Caps, FramePool, PortQueue, Queue, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
-    egress::Egress,
+    egress::{Egress, Moving},
     key::HashSecret,
     mailbox::{Exits, Learn, Mailbox},
     pipeline::{Pipeline, Polled},
@@ -41,6 +41,21 @@ pub enum Command {
         /// Where to.
         reply: Sender<Vec<Queue>>,
     },
+    /// Hand a queue over to another thread while traffic flows.
+    Move {
+        /// The port.
+        port: PortId,
+        /// Which of its queues.
+        id: QueueId,
+        /// The other thread,
+        to: ThreadId,
+        /// and the way to it.
+        next: Sender<Command>,
+        /// Whether it was handed over. The snapshot that says so comes after.
+        reply: Sender<bool>,
+    },
+    /// What the other thread then gets.
+    Adopt(Box<Moving>),
     /// A piece of the flow table, for people.
     DumpFlows {
         /// Slot to begin at.
@@ -114,6 +129,8 @@ pub struct PmdThread {
     swept_ns: u64,
     counted_ns: u64,
     stopping: bool,
+    /// A queue has come from another thread: what that thread left in the mailbox before goes first.
+    has_adopted: bool,
 }
 
 /// Nothing came for so long: sleep. Longer than the pauses inside a TCP transfer between two local pods (measured
@@ -138,6 +155,7 @@ impl PmdThread {
             swept_ns: 0,
             counted_ns: 0,
             stopping: false,
+            has_adopted: false,
         })
     }
 
@@ -173,7 +191,10 @@ impl PmdThread {
             self.obey(command, now_ns);
             worked = true;
         }
-        let Self { pipeline, reader, polled, mailboxes, .. } = self;
+        if std::mem::take(&mut self.has_adopted) {
+            self.take_mail(Mailbox::DEPTH, now_ns);
+        }
+        let Self { pipeline, reader, polled, .. } = self;
         pipeline.budget.turn(now_ns);
         let snapshot = reader.get();
         for from in polled.iter_mut() {
@@ -185,21 +206,35 @@ impl PmdThread {
                 worked = true;
             }
         }
-        let mailbox = &mailboxes[pipeline.egress.thread.index()];
         // Not more: a neighbour's flood must not starve this thread's own queues.
         const BATCHES: usize = 4;
-        for _ in 0..BATCHES {
-            let Some(mut batch) = mailbox.pop() else { break };
-            batch.drain(..).for_each(|outbound| pipeline.egress.enqueue(outbound, &mut pipeline.pool));
-            mailbox.give_back(batch);
-            worked = true;
-        }
+        worked |= self.take_mail(BATCHES, now_ns);
+        let pipeline = &mut self.pipeline;
         if pipeline.egress.has_pending() {
             pipeline.egress.transmit(&mut pipeline.pool);
         }
         self.sweep(now_ns);
         self.count_lost(now_ns);
         worked
+    }
+
+    /// Queues what other threads left, so many batches at most; whether there was anything.
+    fn take_mail(&mut self, most: usize, now_ns: u64) -> bool {
+        let own = self.pipeline.egress.thread.index();
+        for taken in 0..most {
+            let Some(mut batch) = self.mailboxes[own].pop() else { return taken > 0 };
+            // A queue that another thread gave away came before the frames that it passed on.
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command, now_ns);
+            }
+            let Self { pipeline, reader, .. } = self;
+            let snapshot = reader.get();
+            batch
+                .drain(..)
+                .for_each(|outbound| pipeline.egress.receive(outbound, &mut pipeline.pool, snapshot));
+            self.mailboxes[own].give_back(batch);
+        }
+        true
     }
 
     /// Expires idle flows, and keeps the addresses of live ones from ageing: a round of the table takes some seconds,
@@ -267,6 +302,11 @@ impl PmdThread {
     }
 
     fn obey(&mut self, command: Command, now_ns: u64) {
+        if matches!(command, Command::Move { .. }) {
+            // What is to leave by the queue and is here already does not go the long way.
+            self.take_mail(Mailbox::DEPTH, now_ns);
+            self.pipeline.egress.transmit(&mut self.pipeline.pool);
+        }
         let Pipeline { egress, pool, flows, .. } = &mut self.pipeline;
         match command {
             Command::Attach { port, id, queue, caps, stats } => egress.attach(port, id, queue, caps, stats),
@@ -274,6 +314,21 @@ impl PmdThread {
                 if let Err(unwanted) = reply.send(egress.detach(port, pool)) {
                     close_all(unwanted.into_inner(), pool); // nobody waits for them any more
                 }
+            }
+            Command::Move { port, id, to, next, reply } => {
+                let moving = egress.give(port, id, to);
+                let is_here = moving.is_some();
+                // One that has ended takes nothing: it stays.
+                let refused = moving.and_then(|moving| next.send(Command::Adopt(Box::new(moving))).err());
+                let _ = reply.send(is_here && refused.is_none());
+                match refused.map(|refused| refused.into_inner()) {
+                    Some(Command::Adopt(moving)) => egress.adopt(*moving),
+                    _ => self.mailboxes[to.index()].bell.ring(),
+                }
+            }
+            Command::Adopt(moving) => {
+                egress.adopt(*moving);
+                self.has_adopted = true;
             }
             Command::DumpFlows { from, reply } => {
                 /// Slots per piece: some microseconds of copying.

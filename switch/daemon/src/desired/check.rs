@@ -12,7 +12,7 @@ use weft_dataplane::{snapshot::Mode, thread::Idle};
 use weft_wire::Mac;
 
 use super::{Desired, Endpoint, Fabric, Invalid, Network, Node, Port, Role, addresses, fabric, kinds, rules};
-use crate::runtime::Settings;
+use crate::{roles::Roles, runtime::Settings};
 
 /// Networks, peers and ports are numbered in 16 bits; ports also cost a table slot in each thread.
 const PORTS_MAX: usize = 4096;
@@ -52,6 +52,7 @@ pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
     addresses::prefixes_are_apart(&node, &networks, &peers)?;
     let desired = Desired {
         node,
+        roles: Roles::resolve(config)?,
         pmd,
         flow_idle_s: config.pmd.flow_idle_timeout_s,
         networks,

@@ -7,13 +7,12 @@ use weft_ctl_api::{
 };
 use weft_dataplane::{
     key::{FlowKey, Origin},
-    program::{Action, Program, Verdict},
-    snapshot::Snapshot,
     table::flow::FlowEntry,
 };
 use weft_wire::{PortId, ThreadId, ethertype, ip::proto};
 
 use super::{Session, not_found};
+use crate::{plan::describe_program, switch::View};
 
 /// So many at most, whatever is asked: a reply has a limit.
 const FLOWS_MAX: usize = 200_000;
@@ -42,6 +41,7 @@ impl Session {
         });
         let port = port.transpose()?;
         let limit = call.limit.min(FLOWS_MAX);
+        let view = switch.view();
         let mut reply = CachedFlows { flows: Vec::new(), total: 0, truncated: false };
         for (index, thread) in switch.runtime.threads.iter().enumerate() {
             reply.total += thread.counters.flows.get();
@@ -57,7 +57,7 @@ impl Session {
                     return false;
                 }
                 let stale = flow.state.generation != dump.generation;
-                reply.flows.push(self.cached_flow(thread.core, flow, dump.now_ms, stale));
+                reply.flows.push(self.cached_flow(thread.core, flow, dump.now_ms, stale, &view));
                 true
             });
         }
@@ -65,13 +65,20 @@ impl Session {
         Ok(reply)
     }
 
-    fn cached_flow(&self, core: usize, flow: &FlowEntry, now_ms: u32, stale: bool) -> CachedFlow {
+    fn cached_flow(
+        &self,
+        core: usize,
+        flow: &FlowEntry,
+        now_ms: u32,
+        stale: bool,
+        view: &View<'_>,
+    ) -> CachedFlow {
         let port = self.origin_word(flow.key.origin());
         CachedFlow {
             core,
             port,
             flow: describe(&flow.key),
-            actions: self.describe_program(&flow.program),
+            actions: describe_program(&flow.program, view),
             packets: flow.state.packets,
             bytes: flow.state.bytes,
             idle_ms: now_ms.wrapping_sub(flow.state.used_ms).into(),
@@ -90,32 +97,6 @@ impl Session {
     fn port_word(&self, id: PortId) -> String {
         self.switch.port_name(id).unwrap_or("(gone)").to_owned()
     }
-
-    /// The program in words. A stale one's operands are those of an older snapshot: named as far as they still are.
-    fn describe_program(&self, program: &Program) -> String {
-        let snapshot: &Snapshot = self.switch.runtime.snapshot();
-        let action = |action: &Action| match action {
-            Action::Rule(index) => format!("rule:{}", self.switch.rule_name(*index).unwrap_or("?")),
-            Action::PopVlan => "pop_vlan".into(),
-            Action::PushVlan(vlan) => format!("push_vlan:{vlan}"),
-            Action::Encap(index) => format!("encap:{}", self.switch.peer_of_tunnel(*index).unwrap_or("?")),
-            Action::Route(index) => match snapshot.rewrites.get(usize::from(*index)) {
-                Some(rewrite) => format!("route:{}", rewrite.dst()),
-                None => "route".into(),
-            },
-        };
-        let end = match program.verdict() {
-            Verdict::Forward(port) => format!("output:{}", self.port_word(port)),
-            Verdict::Flood(network) => {
-                let name =
-                    self.switch.desired.networks.get(network.index()).map_or("?", |network| &network.name);
-                format!("flood:{name}")
-            }
-            Verdict::Punt(reason) => format!("punt:{}", reason.word()),
-            Verdict::Drop(reason) => format!("drop:{}", reason.word()),
-        };
-        program.actions().iter().map(action).chain([end]).collect::<Vec<_>>().join(", ")
-    }
 }
 
 fn matches(call: &FlowCache, port: Option<PortId>, key: &FlowKey) -> bool {
@@ -126,7 +107,8 @@ fn matches(call: &FlowCache, port: Option<PortId>, key: &FlowKey) -> bool {
         && call.l4_port.is_none_or(|port| is_ip && (key.src_port() == port || key.dst_port() == port))
 }
 
-fn describe(key: &FlowKey) -> String {
+/// A flow in words.
+pub fn describe(key: &FlowKey) -> String {
     let tag = key.vlan().map(|vlan| format!("vlan {vlan} ")).unwrap_or_default();
     let words = match key.ethertype {
         ethertype::ARP => format!("arp {} > {}", key.src_ip(), key.dst_ip()),

@@ -5,7 +5,7 @@ use weft_ctl_api::{
     fdb::{FdbFlush, FdbList, FdbRow, FdbRows},
     network::{NetworkRow, NetworkRows},
     port::PortDel,
-    spec::{ActionSpec, FlowSpec, PortSpec, RoleSpec},
+    spec::{ActionSpec, FlowSpec, PortKind, PortSpec, RoleSpec},
 };
 
 use super::{Session, must_be_new, not_found, take};
@@ -18,6 +18,13 @@ fn names_port(flow: &FlowSpec, name: &str) -> bool {
 
 impl Session {
     pub(super) fn add_port(&mut self, port: PortSpec) -> Result<Done, Error> {
+        if port.kind == PortKind::Pcap {
+            self.must_be(
+                weft_ctl_api::Role::Admin,
+                "port add --kind pcap",
+                "weftd opens the files with its own rights",
+            )?;
+        }
         let (name, kind) = (port.name.clone(), port.kind);
         self.change(
             |switch| {

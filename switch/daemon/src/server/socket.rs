@@ -5,14 +5,18 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
+use crate::{
+    event::Event,
+    roles::{Identity, Roles},
+};
 use crossbeam::channel::Sender;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{UnixListener, UnixStream, unix::UCred},
+    net::{UnixListener, UnixStream},
     sync::{Semaphore, oneshot},
     task::AbortHandle,
     time::timeout,
@@ -21,9 +25,6 @@ use weft_ctl_api::{
     Code, Error,
     codec::{self, PREFIX, REPLY_MAX, REQUEST_MAX, Reply, Request},
 };
-use weft_pmd::sys::net;
-
-use crate::event::Event;
 
 /// Clients at once; for one more, the one that has been silent longest must go.
 const CLIENTS_MAX: usize = 64;
@@ -45,9 +46,6 @@ pub enum SocketError {
     /// Something else is there.
     #[error("node.control: {} is there already and is no socket; name another path, or remove it", .0.display())]
     NoSocket(PathBuf),
-    /// No such group.
-    #[error("node.control_group: there is no group \"{0}\"; name one of /etc/group")]
-    NoGroup(String),
     /// The kernel would not.
     #[error("node.control: {}: {source}; name a path in a directory that weftd may write to", .path.display())]
     Io {
@@ -64,7 +62,29 @@ pub struct ControlSocket {
     path: PathBuf,
     /// Which file was made there.
     file: (u64, u64),
-    group: Option<u32>,
+    access: Arc<Access>,
+}
+
+/// Who may connect. It changes with the configuration.
+#[derive(Debug)]
+pub struct Access {
+    path: PathBuf,
+    roles: RwLock<Arc<Roles>>,
+}
+
+impl Access {
+    fn roles(&self) -> Arc<Roles> {
+        self.roles.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Others may from now on.
+    pub fn set(&self, roles: &Roles) -> io::Result<()> {
+        if *self.roles() == *roles {
+            return Ok(());
+        }
+        *self.roles.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roles.clone());
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(roles.socket_mode()))
+    }
 }
 
 impl Drop for ControlSocket {
@@ -77,24 +97,26 @@ impl Drop for ControlSocket {
 }
 
 impl ControlSocket {
-    /// Listens: mode 0600, or 0660 for a group.
-    pub fn bind(path: &Path, group: Option<&str>) -> Result<Self, SocketError> {
+    /// Listens. The file's mode is as closed as roles let it be.
+    pub fn bind(path: &Path, roles: &Roles) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Io { path: path.to_owned(), source };
-        let group = group
-            .map(|name| group_id(name).ok_or_else(|| SocketError::NoGroup(name.to_owned())))
-            .transpose()?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(failed)?;
         }
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let mode = if group.is_some() { 0o660 } else { 0o600 };
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
-        if let Some(group) = group {
+        if let Some(group) = roles.socket_group {
             std::os::unix::fs::chown(path, None, Some(group)).map_err(failed)?;
         }
+        fs::set_permissions(path, fs::Permissions::from_mode(roles.socket_mode())).map_err(failed)?;
         let meta = fs::symlink_metadata(path).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned(), file: (meta.dev(), meta.ino()), group })
+        let access = Access { path: path.to_owned(), roles: RwLock::new(Arc::new(roles.clone())) };
+        Ok(Self { listener, path: path.to_owned(), file: (meta.dev(), meta.ino()), access: Arc::new(access) })
+    }
+
+    /// Who may connect.
+    pub fn access(&self) -> Arc<Access> {
+        self.access.clone()
     }
 
     /// Serves clients until the task is dropped.
@@ -103,8 +125,8 @@ impl ControlSocket {
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => match user(&stream, self.group) {
-                    Ok(who) => clients.admit(stream, who, requests.clone()),
+                Ok((stream, _)) => match user(&stream, &self.access.roles()) {
+                    Ok(who) => clients.admit(stream, Arc::new(who), requests.clone()),
                     // Whoever may not takes no place from those who may.
                     Err(error) => {
                         let Ok(permit) = refusals.clone().try_acquire_owned() else { continue };
@@ -163,7 +185,7 @@ impl Clients {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(self: &Arc<Self>, stream: UnixStream, who: String, requests: Sender<Event>) {
+    fn admit(self: &Arc<Self>, stream: UnixStream, who: Arc<Identity>, requests: Sender<Event>) {
         let mut places = self.places();
         if places.taken.len() >= CLIENTS_MAX {
             let longest = places.taken.iter().min_by_key(|(_, client)| client.heard).map(|(id, _)| *id);
@@ -203,22 +225,20 @@ impl Drop for Place {
     }
 }
 
-/// Who connected (SO_PEERCRED), if they may, whatever the file's mode was made to by others since.
-fn user(stream: &UnixStream, group: Option<u32>) -> Result<String, Error> {
+/// Who connected (SO_PEERCRED), if they have any role, whatever the file's mode was made to by others since.
+fn user(stream: &UnixStream, roles: &Roles) -> Result<Identity, Error> {
     let internal = |error: io::Error| Error::new(Code::Internal, error.to_string());
-    let peer: UCred = stream.peer_cred().map_err(internal)?;
-    let own = fs::metadata("/proc/self").map(|meta| meta.uid()).unwrap_or(0);
-    let is_member = |group: u32| {
-        peer.gid() == group || net::peer_groups(stream).is_ok_and(|groups| groups.contains(&group))
-    };
-    if peer.uid() == 0 || peer.uid() == own || group.is_some_and(is_member) {
-        return Ok(format!("uid {}", peer.uid()));
+    let peer = Identity::of(stream).map_err(internal)?;
+    if roles.of(&peer).is_some() {
+        return Ok(peer);
     }
-    let remedy = match group {
-        Some(_) => "be root, or a member of the group that node.control_group names",
-        None => "be root, or set node.control_group",
+    let remedy = match roles.socket_group {
+        Some(_) => {
+            "be root, a member of the group that node.control_group names, or somebody whom [roles] names"
+        }
+        None => "be root, or have the administrator name you in [roles]",
     };
-    Err(Error::new(Code::Forbidden, format!("user {} may not control weftd", peer.uid())).remedy(remedy))
+    Err(Error::new(Code::Forbidden, format!("user {} may not control weftd", peer.uid)).remedy(remedy))
 }
 
 /// Hears a request out, so that the answer is not lost with the connection.
@@ -228,13 +248,12 @@ async fn refuse(mut stream: UnixStream, error: Error) -> io::Result<()> {
     answer(&mut stream, Reply::Error(error)).await
 }
 
-fn group_id(name: &str) -> Option<u32> {
-    let groups = fs::read_to_string("/etc/group").ok()?;
-    let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    lines.find(|fields| fields.first() == Some(&name)).and_then(|fields| fields.get(2)?.parse().ok())
-}
-
-async fn attend(mut stream: UnixStream, who: &str, place: &Place, requests: Sender<Event>) -> io::Result<()> {
+async fn attend(
+    mut stream: UnixStream,
+    who: &Arc<Identity>,
+    place: &Place,
+    requests: Sender<Event>,
+) -> io::Result<()> {
     let mut patience = SILENCE;
     loop {
         let request = match timeout(patience, read(&mut stream)).await {
@@ -280,9 +299,14 @@ async fn read(stream: &mut UnixStream) -> Result<Option<Request>, Error> {
     timeout(PATIENCE, rest).await.unwrap_or_else(|_| Err(bad("a request that did not end in time".into())))
 }
 
-async fn ask(requests: &Sender<Event>, request: Request, peer: &str) -> Result<serde_json::Value, Error> {
+async fn ask(
+    requests: &Sender<Event>,
+    request: Request,
+    peer: &Arc<Identity>,
+) -> Result<serde_json::Value, Error> {
     let (reply, answer) = oneshot::channel();
-    let event = Event::Request { verb: request.verb, args: request.args, peer: peer.to_owned(), reply };
+    let Request { verb, args, persist, .. } = request;
+    let event = Event::Request { verb, args, persist, peer: peer.clone(), reply };
     let busy = || Error::new(Code::Unavailable, "weftd is busy").remedy("try again");
     requests.try_send(event).map_err(|_| busy())?;
     answer.await.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "weftd is ending")))

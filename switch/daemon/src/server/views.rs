@@ -76,6 +76,7 @@ impl Session {
             node: switch.desired.node.name.clone(),
             uptime_s: switch.started.elapsed().as_secs(),
             generation: switch.generation(),
+            confirm_within_s: self.confirm_within_s(),
             threads: switch.runtime.threads.len(),
             threads_dead: switch.runtime.threads.iter().filter(|thread| !thread.is_alive()).count(),
             ports: switch.desired.ports.len(),

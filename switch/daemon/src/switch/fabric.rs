@@ -89,17 +89,19 @@ impl Switch {
         };
         let fabric = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
         let Some(open) = fabric.and_then(|port| self.ports.get_mut(&port.name)) else { return };
+        let mut warnings = Vec::new();
         if let Err(error) = open.guard.steer(&steer) {
-            tracing::error!(%error, "the uplink does not get what is for the pods");
+            warnings.push(format!("the uplink does not get what is for the pods: {error}"));
         }
         if open.spec.kind == PortKind::Xsk && open.spread.is_none() {
             let spread = spread(open);
-            match &spread {
-                Spread::Fits(_) => {}
-                Spread::Misses(text) => tracing::error!(port = open.spec.name, "{text}"),
-                Spread::Unknown(text) => tracing::warn!(port = open.spec.name, "{text}"),
+            if let Spread::Misses(text) | Spread::Unknown(text) = &spread {
+                warnings.push(text.clone());
             }
             open.spread = Some(spread);
+        }
+        for warning in warnings {
+            self.warn(warning);
         }
     }
 
@@ -123,7 +125,7 @@ impl Switch {
         };
         match nexthop::watch(netns, ifindex, targets.clone(), changed) {
             Ok(watcher) => self.watcher = Some((targets, ifindex, watcher)),
-            Err(error) => tracing::error!(%error, "next hops can't be watched"),
+            Err(error) => self.warn(format!("next hops of other nodes can't be watched: {error}")),
         }
     }
 

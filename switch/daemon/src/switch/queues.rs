@@ -1,0 +1,159 @@
+//! Which thread polls which queue, and how busy it keeps it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use weft_ctl_api::{Code, Error};
+use weft_wire::{QueueId, ThreadId};
+
+use super::Switch;
+use crate::assign::QueueLoad;
+
+/// Load is that of so long.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// A queue: its port and its number.
+pub type QueueName = (String, u16);
+
+/// Counters at one moment.
+#[derive(Debug)]
+struct Sample {
+    at: Instant,
+    cycles: u64,
+    /// By thread.
+    busy: Vec<u64>,
+    /// Received and sent: a packet costs the thread that has the queue it leaves by, too.
+    packets: BTreeMap<QueueName, u64>,
+}
+
+/// What the last seconds tell of queues.
+#[derive(Debug, Default)]
+pub(super) struct QueueWatch {
+    samples: VecDeque<Sample>,
+    /// Queues that somebody has put where they are.
+    pinned: BTreeSet<QueueName>,
+}
+
+/// How busy queues keep their threads.
+#[derive(Debug)]
+pub struct Loads {
+    /// Over how long.
+    pub time: Duration,
+    /// Each queue, by port and number.
+    pub queues: Vec<(QueueName, QueueLoad)>,
+    /// Each thread, percent.
+    pub threads: Vec<f64>,
+}
+
+impl Switch {
+    /// Takes a sample; every tick.
+    pub fn watch_queues(&mut self) {
+        let sample = self.sample();
+        let samples = &mut self.queue_watch.samples;
+        samples.push_back(sample);
+        while samples.get(1).is_some_and(|next| next.at.elapsed() >= WINDOW) {
+            samples.pop_front();
+        }
+    }
+
+    /// A port that is opened again is another.
+    pub(super) fn forget_queues(&mut self, port: &str) {
+        self.queue_watch.pinned.retain(|(pinned, _)| pinned != port);
+        self.queue_watch.samples.clear();
+    }
+
+    fn sample(&self) -> Sample {
+        let packets = self.ports.iter().flat_map(|(name, open)| {
+            let rows = open.stats.queues().enumerate();
+            rows.map(move |(queue, row)| {
+                ((name.clone(), queue as u16), row.rx_packets.get() + row.tx_packets.get())
+            })
+        });
+        let threads = self.runtime.threads.iter();
+        Sample {
+            at: Instant::now(),
+            cycles: weft_pmd::sys::cycles(),
+            busy: threads.map(|thread| thread.counters.busy_cycles.get()).collect(),
+            packets: packets.collect(),
+        }
+    }
+
+    /// The load of the last seconds: a thread's busy cycles are its queues', as the packets received and sent are.
+    pub fn queue_loads(&self) -> Loads {
+        let now = self.sample();
+        let Some(then) = self.queue_watch.samples.front() else {
+            return Loads { time: Duration::ZERO, queues: Vec::new(), threads: Vec::new() };
+        };
+        let cycles = now.cycles.saturating_sub(then.cycles).max(1) as f64;
+        let busy = now.busy.iter().zip(&then.busy);
+        let threads: Vec<f64> =
+            busy.map(|(now, then)| 100.0 * (now.saturating_sub(*then) as f64 / cycles).min(1.0)).collect();
+        let owner = |(port, queue): &QueueName| {
+            self.ports.get(port).and_then(|open| open.owners.get(usize::from(*queue)).copied())
+        };
+        let passed = |name: &QueueName, count: u64| {
+            // Counters begin again with a port that is opened again.
+            count.saturating_sub(then.packets.get(name).copied().unwrap_or(0))
+        };
+        let mut totals = vec![0_u64; threads.len()];
+        for (name, count) in &now.packets {
+            if let Some(owner) = owner(name) {
+                totals[owner.index()] += passed(name, *count);
+            }
+        }
+        let load = |(name, count): (&QueueName, &u64)| {
+            let owner = owner(name)?;
+            let share = passed(name, *count) as f64 / totals[owner.index()].max(1) as f64;
+            let cores = &self.ports[&name.0].spec.cores;
+            let load = QueueLoad {
+                owner,
+                percent: threads[owner.index()] * share,
+                allowed: cores.iter().filter_map(|core| self.thread_of(*core)).collect(),
+                pinned: self.queue_watch.pinned.contains(name),
+            };
+            Some((name.clone(), load))
+        };
+        let queues = now.packets.iter().filter_map(load).collect();
+        Loads { time: now.at - then.at, queues, threads }
+    }
+
+    /// Puts a queue to a thread for as long as its port is open: rebalancing leaves it there.
+    pub fn pin_queue(&mut self, name: &QueueName, to: ThreadId) -> Result<(), Error> {
+        self.move_queue(name, to)?;
+        self.queue_watch.pinned.insert(name.clone());
+        Ok(())
+    }
+
+    /// Moves a queue to another thread while traffic flows.
+    pub fn move_queue(&mut self, (port, queue): &QueueName, to: ThreadId) -> Result<(), Error> {
+        let Some(open) = self.ports.get(port) else { return Ok(()) };
+        let (id, Some(from)) = (open.id, open.owners.get(usize::from(*queue)).copied()) else {
+            return Ok(());
+        };
+        if from == to {
+            return Ok(());
+        }
+        if !self.runtime.move_queue(id, QueueId(*queue), from, to) {
+            let core = |thread: ThreadId| self.runtime.threads[thread.index()].core;
+            let message = format!(
+                "queue {port}:{queue} was not handed over from core {} to core {}",
+                core(from),
+                core(to)
+            );
+            return Err(Error::new(Code::Unavailable, message)
+                .remedy("its device may be gone, or a PMD thread dead: see weftctl status"));
+        }
+        if let Some(open) = self.ports.get_mut(port) {
+            open.owners[usize::from(*queue)] = to;
+        }
+        if let Some(facts) = self.facts.ports.get_mut(port) {
+            facts.owners[usize::from(*queue)] = to;
+        }
+        self.publish();
+        // What was measured before is of another assignment.
+        self.queue_watch.samples.clear();
+        Ok(())
+    }
+}
