@@ -1,5 +1,7 @@
 //! The control socket: every verb against a real weftd, and what nobody should send. Needs root.
 
+mod metrics;
+mod past;
 mod socket;
 
 use std::time::{Duration, Instant};
@@ -66,6 +68,9 @@ fn every_verb_answers_in_words_and_in_json() {
         "endpoint list",
         "flow list",
         "flow cache",
+        "flow top",
+        "history",
+        "top --once",
         "fdb list",
         "pmd list",
         "stats",

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Code, Done, Error, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
+    Code, Done, Error, config, drops, endpoint, fabric, fdb, flow, history, network, pmd, port, stats, status,
 };
 
 /// A verb: a struct of its arguments.
@@ -59,6 +59,7 @@ calls! {
     flow_del: "flow del", flow::FlowDel => Done;
     flow_list: "flow list", flow::FlowList => flow::FlowRows;
     flow_cache: "flow cache", flow::FlowCache => flow::CachedFlows;
+    flow_top: "flow top", flow::FlowTop => flow::TopFlows;
     fabric_show: "fabric show", fabric::FabricShow => fabric::FabricReply;
     peer_add: "fabric peer add", fabric::PeerAdd => Done;
     peer_del: "fabric peer del", fabric::PeerDel => Done;
@@ -69,6 +70,7 @@ calls! {
     pmd_list: "pmd list", pmd::PmdList => pmd::PmdRows;
     stats: "stats", stats::Stats => stats::StatsReply;
     drops: "drops", drops::Drops => drops::DropRows;
+    history: "history", history::History => history::HistoryReply;
     config_show: "config show", config::ConfigShow => config::ConfigText;
     config_save: "config save", config::ConfigSave => Done;
     config_check: "config check", config::ConfigCheck => Done;

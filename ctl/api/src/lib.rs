@@ -21,6 +21,7 @@ mod error;
 pub mod fabric;
 pub mod fdb;
 pub mod flow;
+pub mod history;
 pub mod network;
 pub mod pmd;
 pub mod port;

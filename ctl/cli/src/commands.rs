@@ -3,10 +3,11 @@
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 use weft_ctl_api::{
-    client::ClientError, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
+    client::ClientError, config, drops, endpoint, fabric, fdb, flow, history, network, pmd, port, stats,
+    status,
 };
 
-use crate::{Session, watch};
+use crate::{Session, top, watch};
 
 /// What to talk about.
 #[derive(Debug, Subcommand)]
@@ -34,6 +35,18 @@ pub(crate) enum Noun {
     /// PMD threads.
     #[command(subcommand)]
     Pmd(Pmd),
+    #[command(
+        after_help = "Keys: 1-5 views, ← → back and forward in time, space pause, s/r sort, / filter, ? help, q quit.\n\
+                            Examples:\n  weftctl top\n  weftctl top --view drops --at -3m\n  \
+                            weftctl top --once --view flows --filter 10.244.0.5"
+    )]
+    Top(top::Top),
+    #[command(
+        after_help = "Examples:\n  weftctl history                              the last minute, in steps of 10 s\n  \
+                      weftctl history --from 15m --step 1m --sums  a quarter of an hour at a glance\n  \
+                      weftctl --json history --from 3m --to 2m --step 1s --port web-1"
+    )]
+    History(history::History),
     /// Show counters per port and queue.
     Stats(WatchedStats),
     /// Show drops by port and reason.
@@ -106,6 +119,7 @@ pub(crate) enum Flow {
     Del(flow::FlowDel),
     List(flow::FlowList),
     Cache(flow::FlowCache),
+    Top(flow::FlowTop),
 }
 
 #[derive(Debug, Subcommand)]
@@ -165,6 +179,9 @@ impl Noun {
             Self::Flow(Flow::Del(call)) => session.show(&call),
             Self::Flow(Flow::List(call)) => session.show(&call),
             Self::Flow(Flow::Cache(call)) => session.show(&call),
+            Self::Flow(Flow::Top(call)) => session.show(&call),
+            Self::Top(call) => top::run(session, &call),
+            Self::History(call) => session.show(&call),
             Self::Fabric(Fabric::Show(call)) => session.show(&call),
             Self::Fabric(Fabric::Peer(Peer::Add(call))) => session.show(&call),
             Self::Fabric(Fabric::Peer(Peer::Del(call))) => session.show(&call),

@@ -3,6 +3,7 @@
 
 mod commands;
 mod render;
+mod top;
 mod watch;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -45,6 +46,9 @@ struct Arguments {
 /// Where replies go, and how they look there.
 pub(crate) struct Session {
     pub(crate) client: Client,
+    /// Where it is connected to, and how long it waits: to connect again.
+    pub(crate) socket: PathBuf,
+    pub(crate) timeout: Duration,
     pub(crate) json: bool,
 }
 
@@ -88,12 +92,13 @@ fn main() -> ExitCode {
         };
     }
     let timeout = Duration::from_secs(arguments.timeout.max(1));
-    let outcome = Client::connect(&arguments.socket, timeout)
-        .and_then(|client| arguments.noun.run(&mut Session { client, json: arguments.json }));
+    let Arguments { socket, json, noun, .. } = arguments;
+    let outcome = Client::connect(&socket, timeout)
+        .and_then(|client| noun.run(&mut Session { client, socket, timeout, json }));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if let (true, ClientError::Refused(refused)) = (arguments.json, &error) {
+            if let (true, ClientError::Refused(refused)) = (json, &error) {
                 let _ = print_line(&serde_json::json!({ "error": refused }).to_string());
             }
             eprintln!("weftctl: {error}");
@@ -132,6 +137,11 @@ mod tests {
             "flow cache --address 10.0.0.5 --protocol tcp --limit 5",
             "fdb list",
             "fdb flush --network lan",
+            "flow top --limit 5",
+            "history --from -5m --to 1m --step 30s --port web",
+            "history --sums",
+            "top",
+            "top --view drops --at -3m --once --filter web",
             "pmd list",
             "stats web",
             "stats --watch",
@@ -158,6 +168,8 @@ mod tests {
             ("network add n --prefix 10.0.0.0/33", "--prefix"),
             ("network add n --vlan 4095", "use 1 to 4094"),
             ("prot list", "port"),
+            ("top --at yesterday", "use 90s"),
+            ("top --view prots", "ports"),
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));
             let error = Arguments::try_parse_from(words).unwrap_err();

@@ -1,5 +1,7 @@
 //! Replies as tables for people.
 
+mod history;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use weft_ctl_api::{
     Done,

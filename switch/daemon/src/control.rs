@@ -11,6 +11,7 @@ use weft_ctl_api::serve;
 
 use crate::{
     event::Event,
+    metrics::Metrics,
     server::Session,
     slowpath::thread::Report,
     switch::{Switch, TICK},
@@ -53,6 +54,7 @@ pub fn run(switch: Switch, events: &Receiver<Event>, reports: &Receiver<Report>)
             session.switch.look_after_peers();
             ticked = Instant::now();
         }
+        session.history.tick(&session.switch);
     }
 }
 
@@ -74,6 +76,9 @@ fn handle(session: &mut Session, event: Event) {
             }
             // Whoever asked may have gone.
             let _ = reply.send(answer);
+        }
+        Event::Scrape { reply } => {
+            let _ = reply.send(Metrics::read(&session.switch)); // as above
         }
         Event::Report(report) => take(&mut session.switch, report),
         Event::NextHops(hops) => session.switch.set_next_hops(hops),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use weft_ctl_api::Error;
 
-use crate::{netlink::nexthop::NextHops, slowpath::thread::Report};
+use crate::{metrics::Metrics, netlink::nexthop::NextHops, slowpath::thread::Report};
 
 /// What happens.
 #[derive(Debug)]
@@ -18,6 +18,11 @@ pub enum Event {
         peer: String,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Result<Value, Error>>,
+    },
+    /// Somebody asks for all counters.
+    Scrape {
+        /// Where they go.
+        reply: tokio::sync::oneshot::Sender<Metrics>,
     },
     /// A PMD thread reports.
     Report(Report),

@@ -5,7 +5,8 @@
 //!         as typed   as meant       ▲
 //!         spec       desired        └ Facts: opened ports, neighbours, learnt addresses
 //! ```
-//! [`desired`] checks, [`compile`] translates, [`runtime`] owns threads and memory, [`slowpath`] answers punted packets.
+//! [`desired`] checks, [`compile`] translates, [`runtime`] owns threads and memory, [`slowpath`] answers punted packets;
+//! [`history`] remembers the last minutes and [`metrics`] tells Prometheus.
 //!
 //! What this crate deliberately is not: it never touches a packet that the flow table knows.
 #![forbid(unsafe_code)]
@@ -16,6 +17,9 @@ pub mod config;
 pub mod control;
 pub mod desired;
 pub mod event;
+pub mod history;
+pub mod log;
+pub mod metrics;
 pub mod netlink;
 pub mod ports;
 pub mod runtime;

@@ -3,6 +3,7 @@
 //! A client costs one task and its buffers: requests are read with a length limit and a deadline, connections are limited
 //! in number, and whoever sends nonsense gets one error and is disconnected. Only the control thread touches the switch.
 
+mod biggest;
 mod flows;
 mod nouns;
 mod peers;
@@ -13,24 +14,31 @@ pub mod socket;
 use std::{collections::HashMap, time::Instant};
 
 use weft_ctl_api::{
-    Code, Done, Error, Server, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, spec::Config,
-    stats, status,
+    Code, Done, Error, Server, config, drops, endpoint, fabric, fdb, flow, history, network, pmd, port,
+    spec::Config, stats, status,
 };
 
-use crate::switch::{Retry, Switch};
+use crate::{
+    history::History,
+    switch::{Retry, Switch},
+};
 
 /// What verbs work on.
 pub struct Session {
     /// The switch.
     pub switch: Switch,
+    /// The last minutes.
+    pub history: History,
     /// PMD threads' counters at the last `pmd list`, to tell what happened since.
     pmd_seen: HashMap<usize, (Instant, views::PmdSample)>,
+    biggest: biggest::LastLook,
 }
 
 impl Session {
     /// A fresh one.
     pub fn new(switch: Switch) -> Self {
-        Self { switch, pmd_seen: HashMap::new() }
+        let history = History::new(&switch);
+        Self { switch, history, pmd_seen: HashMap::new(), biggest: biggest::LastLook::default() }
     }
 
     /// Changes a copy of the configuration and goes over to it.
@@ -175,6 +183,10 @@ impl Server for Session {
         self.cached_flows(&call)
     }
 
+    fn flow_top(&mut self, call: flow::FlowTop) -> Result<flow::TopFlows, Error> {
+        Ok(self.biggest_flows(&call))
+    }
+
     fn fabric_show(&mut self, _: fabric::FabricShow) -> Result<fabric::FabricReply, Error> {
         Ok(self.show_fabric())
     }
@@ -214,6 +226,11 @@ impl Server for Session {
 
     fn drops(&mut self, call: drops::Drops) -> Result<drops::DropRows, Error> {
         self.drop_rows(&call)
+    }
+
+    fn history(&mut self, call: history::History) -> Result<history::HistoryReply, Error> {
+        self.check_port(call.port.as_deref())?;
+        self.history.read(&call)
     }
 
     fn config_show(&mut self, _: config::ConfigShow) -> Result<config::ConfigText, Error> {

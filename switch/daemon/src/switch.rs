@@ -123,7 +123,13 @@ impl Switch {
         path: Option<PathBuf>,
         events: Sender<Event>,
     ) -> Result<Self, Error> {
-        let empty = Config { node: config.node, pmd: config.pmd, ..Config::default() };
+        let empty = Config {
+            node: config.node,
+            pmd: config.pmd,
+            log: config.log,
+            metrics: config.metrics,
+            ..Config::default()
+        };
         let desired = Desired::try_from(&empty)?;
         Ok(Self {
             config: empty,
@@ -184,11 +190,14 @@ impl Switch {
     }
 
     fn refuse_start_only(&self, config: &Config, desired: &Desired) -> Result<(), Error> {
-        let of_socket = |config: &Config| (config.node.control.clone(), config.node.control_group.clone());
-        if desired.pmd == self.desired.pmd && of_socket(config) == of_socket(&self.config) {
+        let of_start = |config: &Config| {
+            let Config { node, log, metrics, .. } = config;
+            (node.control.clone(), node.control_group.clone(), *log, metrics.clone())
+        };
+        if desired.pmd == self.desired.pmd && of_start(config) == of_start(&self.config) {
             return Ok(());
         }
-        let message = "[pmd], node.control and node.control_group are read at start only";
+        let message = "[pmd], [log], [metrics], node.control and node.control_group are read at start only";
         Err(Error::new(Code::Invalid, message).remedy("leave them as they are, or restart weftd"))
     }
 

@@ -65,7 +65,7 @@ impl Session {
         Ok(reply)
     }
 
-    fn cached_flow(&self, core: usize, flow: &FlowEntry, now_ms: u32, stale: bool) -> CachedFlow {
+    pub(super) fn cached_flow(&self, core: usize, flow: &FlowEntry, now_ms: u32, stale: bool) -> CachedFlow {
         let port = self.origin_word(flow.key.origin());
         CachedFlow {
             core,
