@@ -3,7 +3,7 @@
 
 use std::{net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
     core::{self, Case, Setup},
@@ -22,6 +22,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Print the manual page (roff).
+    #[command(hide = true)]
+    Man,
     /// Run the packet's path in memory on one pinned core; print packets per second and cycles per packet.
     Core {
         /// What the packets go through.
@@ -177,6 +180,8 @@ fn pin(cpu: usize) -> Result<(), Box<dyn std::error::Error>> {
 /// Whether all that had to succeed did.
 fn run(verb: Verb) -> Result<bool, Box<dyn std::error::Error>> {
     match verb {
+        Verb::Man => clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout())?,
+
         Verb::Core { case, flows, rules, ipv6, seconds, cpu, json } => {
             pin(cpu)?;
             let outcome = core::run(&Setup { case, flows: flows.max(1), rules, ipv6, seconds })?;

@@ -1,5 +1,6 @@
 //! The control socket: every verb against a real weftd, and what nobody should send. Needs root.
 
+mod doctor;
 mod metrics;
 mod past;
 mod socket;

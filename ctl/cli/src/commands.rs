@@ -7,7 +7,7 @@ use weft_ctl_api::{
     status,
 };
 
-use crate::{Session, top, watch};
+use crate::{Session, doctor, top, watch};
 
 /// What to talk about.
 #[derive(Debug, Subcommand)]
@@ -54,7 +54,18 @@ pub(crate) enum Noun {
     /// The configuration as a whole.
     #[command(subcommand)]
     Config(Config),
+    #[command(after_help = "Exit codes: 0 no problem, 1 at least one.\n\
+                            Examples:\n  weftctl doctor\n  weftctl doctor --quiet ens1\n  weftctl doctor --self-test")]
+    Doctor(doctor::Doctor),
+    /// Print the manual page, or write all of them into a directory.
+    #[command(after_help = "Examples:\n  weftctl man | man -l -\n  weftctl man /usr/local/share/man/man8")]
+    Man {
+        /// Where to; one page per command, gathered under weftctl.8.
+        directory: Option<std::path::PathBuf>,
+    },
     /// Print a shell's completion script.
+    #[command(after_help = "Examples:\n  weftctl completions bash > /etc/bash_completion.d/weftctl\n  \
+                            weftctl completions zsh > \"${fpath[1]}/_weftctl\"")]
     Completions {
         /// The shell.
         shell: Shell,
@@ -197,7 +208,7 @@ impl Noun {
             Self::Config(Config::Save(call)) => session.show(&absolute_save(call)),
             Self::Config(Config::Check(call)) => session.show(&absolute_check(call)),
             Self::Config(Config::Reload(call)) => session.show(&call),
-            Self::Completions { .. } => Ok(()),
+            Self::Doctor(_) | Self::Man { .. } | Self::Completions { .. } => Ok(()), // asked nothing of weftd
         }
     }
 }

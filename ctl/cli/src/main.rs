@@ -2,13 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod doctor;
+mod pages;
 mod render;
 mod top;
 mod watch;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use commands::Noun;
 use weft_ctl_api::{
     Call,
@@ -26,10 +28,16 @@ use crate::render::Render;
     about,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage.\n\
-                  Examples:\n  weftctl status\n  weftctl port list\n  weftctl drops\n  weftctl stats --watch\n  \
+                  Where to begin:\n  weftctl doctor                  is this node fit, and weftd well?\n  \
+                  weftctl status                  what there is, at a glance\n  \
+                  weftctl top                     what is going on: live, and back in time\n  \
+                  weftctl drops                   what was lost, where and why\n  \
+                  weftctl port list               ports, and why each is no faster\n  \
+                  weftctl history --from 15m --step 1m\n  \
+                  weftctl stats --watch\n  \
                   weftctl flow add no-telnet --priority 100 --match network=pods,protocol=tcp,dst_port=23 --action drop"
 )]
-struct Arguments {
+pub(crate) struct Arguments {
     /// The control socket.
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "WEFT_SOCKET")]
     socket: PathBuf,
@@ -83,16 +91,20 @@ pub(crate) fn print_line(text: &str) -> Result<(), ClientError> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Noun::Completions { shell } = arguments.noun {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Arguments::command(), "weftctl", &mut script);
-        return match print_line(&String::from_utf8_lossy(&script)) {
+    if let Some(outcome) = pages::offline(&arguments.noun) {
+        return match outcome {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(1),
+            Err(error) => {
+                eprintln!("weftctl: {error}");
+                ExitCode::from(1)
+            }
         };
     }
     let timeout = Duration::from_secs(arguments.timeout.max(1));
     let Arguments { socket, json, noun, .. } = arguments;
+    if let Noun::Doctor(doctor) = &noun {
+        return doctor::run(doctor, &socket, timeout, json);
+    }
     let outcome = Client::connect(&socket, timeout)
         .and_then(|client| noun.run(&mut Session { client, socket, timeout, json }));
     match outcome {
@@ -109,6 +121,8 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
@@ -151,6 +165,10 @@ mod tests {
             "config save /tmp/x.toml",
             "config check x.toml",
             "config reload",
+            "doctor",
+            "doctor eth0 eth1 --self-test --weftd /usr/sbin/weftd --quiet",
+            "man",
+            "man /tmp/man",
             "completions bash",
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));
