@@ -11,6 +11,7 @@ use weft_ctl_api::serve;
 
 use crate::{
     event::Event,
+    log,
     metrics::Metrics,
     server::Session,
     slowpath::thread::Report,
@@ -52,6 +53,7 @@ pub fn run(switch: Switch, events: &Receiver<Event>, reports: &Receiver<Report>)
             session.switch.check_devices();
             session.switch.age();
             session.switch.look_after_peers();
+            log::tell_left_out();
             ticked = Instant::now();
         }
         session.history.tick(&session.switch);

@@ -1,16 +1,21 @@
 //! The log: text or JSON on the standard error, and nothing that repeats itself more than a few times a minute.
 //!
-//! A message is known by where it is in the code: after [`BURST`] of the same in [`WINDOW`] the rest are counted, and the
-//! first of the next window is preceded by how many were left out. What is below a warning and what verbs did is never left out.
+//! A message is known by where it is in the code: after [`BURST`] of the same in [`WINDOW`] the rest are counted, and
+//! [`tell_left_out`] tells how many there were. Below a warning all is written: what verbs did, ports that come and go.
 
 use std::{
     collections::HashMap,
+    fmt,
     io::IsTerminal,
-    sync::{Mutex, PoisonError},
+    sync::{LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use tracing::{Event, Level, Metadata, Subscriber, callsite::Identifier};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    callsite::Identifier,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
     EnvFilter, Layer,
     layer::{Context, Filter, SubscriberExt},
@@ -33,94 +38,138 @@ pub fn start(level: &str, format: LogFormat) {
         LogFormat::Text => lines.with_ansi(is_colourful).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    tracing_subscriber::registry().with(level).with(lines.with_filter(RateLimit::default())).init();
+    tracing_subscriber::registry().with(level).with(lines.with_filter(Limited)).init();
 }
 
-/// What has been written of each kind.
-#[derive(Debug, Default)]
-struct RateLimit {
-    kinds: Mutex<HashMap<Identifier, Kind>>,
+/// What has been written of each kind of message.
+static WRITTEN: LazyLock<RateLimit> = LazyLock::new(RateLimit::default);
+
+/// Says how many messages were left out in windows that are over. From time to time, by the control thread.
+pub fn tell_left_out() {
+    for (count, like) in WRITTEN.left_out(Instant::now()) {
+        tracing::warn!(count, like, "messages were left out");
+    }
 }
+
+/// What has been written of each kind, by where it is in the code.
+#[derive(Debug, Default)]
+struct RateLimit(Mutex<HashMap<Identifier, Kind>>);
 
 /// One kind's window.
 #[derive(Debug)]
 struct Kind {
     began: Instant,
     written: u32,
-    left_out: u32,
-}
-
-/// What becomes of a message.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    Written,
-    /// It is the first after so many were not.
-    WrittenAfter(u32),
-    LeftOut,
+    left_out: u64,
+    /// One that was left out.
+    like: String,
 }
 
 impl RateLimit {
-    fn fate(&self, kind: Identifier, now: Instant) -> Fate {
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = kinds.entry(kind).or_insert(Kind { began: now, written: 0, left_out: 0 });
-        let mut before = 0;
+    /// Whether one more is to be written; `text` is called for the first that is not.
+    fn allows(&self, kind: Identifier, now: Instant, text: impl FnOnce() -> String) -> bool {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Kind { began: now, written: 0, left_out: 0, like: String::new() };
+        let kind = kinds.entry(kind).or_insert_with(fresh);
         if now.duration_since(kind.began) >= WINDOW {
-            before = kind.left_out;
-            *kind = Kind { began: now, written: 0, left_out: 0 };
+            (kind.began, kind.written) = (now, 0);
         }
-        if kind.written == BURST {
-            kind.left_out += 1;
-            return Fate::LeftOut;
+        if kind.written < BURST {
+            kind.written += 1;
+            return true;
         }
-        kind.written += 1;
-        if before > 0 { Fate::WrittenAfter(before) } else { Fate::Written }
+        if kind.left_out == 0 {
+            kind.like = text();
+        }
+        kind.left_out += 1;
+        false
+    }
+
+    /// How many were left out, and one of them, of each kind whose window is over.
+    fn left_out(&self, now: Instant) -> Vec<(u64, String)> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = kinds.values_mut().filter(|kind| {
+            kind.left_out > 0 && (kind.written < BURST || now.duration_since(kind.began) >= WINDOW)
+        });
+        over.map(|kind| (std::mem::take(&mut kind.left_out), std::mem::take(&mut kind.like))).collect()
     }
 }
 
-impl<S: Subscriber> Filter<S> for RateLimit {
+/// Asks [`WRITTEN`].
+struct Limited;
+
+impl<S: Subscriber> Filter<S> for Limited {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        // Debugging wants all of it; so does the note below, which is written once a window and kind.
-        if *metadata.level() > Level::WARN || metadata.target() == NOTE {
-            return true;
-        }
-        let fate = self.fate(metadata.callsite(), Instant::now());
-        if let Fate::WrittenAfter(left_out) = fate {
-            tracing::warn!(target: NOTE, left_out, "messages like the next were left out");
-        }
-        fate != Fate::LeftOut
+        *metadata.level() > Level::WARN
+            || WRITTEN.allows(metadata.callsite(), Instant::now(), || Message::of(event))
     }
 }
 
-/// Target of the rate limit's own messages.
-const NOTE: &str = "weftd::log::left_out";
+/// An event's message.
+#[derive(Default)]
+struct Message(String);
+
+impl Message {
+    fn of(event: &Event<'_>) -> String {
+        let mut message = Self::default();
+        event.record(&mut message);
+        message.0
+    }
+}
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
+    use std::{io, sync::Arc};
+
     use super::*;
+
+    /// Where lines go.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic before").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn a_message_that_repeats_itself_is_written_a_few_times_and_counted() {
-        let limit = RateLimit::default();
-        let kind = || {
-            static CALLSITE: tracing::callsite::DefaultCallsite = {
-                static META: tracing::Metadata<'static> = tracing::metadata! {
-                    name: "x", target: "x", level: Level::WARN, fields: &[], callsite: &CALLSITE,
-                    kind: tracing::metadata::Kind::EVENT,
-                };
-                tracing::callsite::DefaultCallsite::new(&META)
-            };
-            Identifier(&CALLSITE)
-        };
-        let began = Instant::now();
-        let fates: Vec<Fate> = (0..BURST + 5).map(|_| limit.fate(kind(), began)).collect();
-        assert!(fates[..BURST as usize].iter().all(|fate| *fate == Fate::Written), "{fates:?}");
-        assert!(fates[BURST as usize..].iter().all(|fate| *fate == Fate::LeftOut), "{fates:?}");
-        assert_eq!(limit.fate(kind(), began + WINDOW), Fate::WrittenAfter(5));
-        assert_eq!(limit.fate(kind(), began + WINDOW), Fate::Written);
+        let lines = Lines::default();
+        let to = lines.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || to.clone()).with_ansi(false);
+        let log = tracing_subscriber::registry().with(layer.with_filter(Limited));
+        tracing::subscriber::with_default(log, || {
+            for number in 0..BURST + 5 {
+                tracing::warn!(number, "the uplink is gone");
+                tracing::info!(number, "a port came");
+            }
+            tracing::warn!("something else");
+        });
+        let text = String::from_utf8(lines.0.lock().expect("no panic before").clone()).expect("text");
+        let count = |what: &str| text.matches(what).count();
+        assert_eq!(count("the uplink is gone"), BURST as usize, "{text}");
+        assert_eq!((count("a port came"), count("something else")), (BURST as usize + 5, 1));
+        let now = Instant::now();
+        assert_eq!(WRITTEN.left_out(now), [], "the window is not over");
+        assert_eq!(WRITTEN.left_out(now + WINDOW), [(5, "the uplink is gone".to_owned())]);
+        assert_eq!(WRITTEN.left_out(now + WINDOW), [], "told once");
     }
 }
