@@ -23,13 +23,14 @@ fn what_happened_is_remembered_whole_and_shown_at_its_time() {
     let past = weftd.json(&whole);
     let moments = past["moments"].as_array().expect("a list");
     let busiest = moments.iter().max_by_key(|moment| moment["sum"]["rx_packets"].as_u64()).expect("one");
-    let ports = busiest["ports"].as_array().expect("ports");
-    let find = |name: &str| ports.iter().find(|port| port["port"] == name).expect("the port").clone();
-    assert_eq!(find("source")["rx_packets"], find("sink")["tx_packets"], "{busiest}");
-    assert_eq!(busiest["threads"][0]["packets"], busiest["sum"]["rx_packets"], "{busiest}");
     // One step for all of it says the same as one for each second, and sums the same as ports.
     let joined = weftd.json(&["history", "--from", "5m", "--step", "5m"]);
     assert_eq!((received(&joined), joined["moments"].as_array().map(Vec::len)), (50_000, Some(1)));
+    let all = &joined["moments"][0];
+    let ports = all["ports"].as_array().expect("ports");
+    let find = |name: &str| ports.iter().find(|port| port["port"] == name).expect("the port").clone();
+    assert_eq!(find("source")["rx_packets"], find("sink")["tx_packets"], "{all}");
+    assert_eq!(all["threads"][0]["packets"], all["sum"]["rx_packets"], "{all}");
     assert_eq!(received(&weftd.json(&["history", "--from", "5m", "--sums"])), 50_000);
     assert_eq!(received(&weftd.json(&["history", "--from", "5m", "--port", "sink"])), 0);
     // Nothing is idle now; the moment it happened, the port was busy.

@@ -86,10 +86,9 @@ pub struct History {
 }
 
 impl History {
-    /// An empty one; what has been counted until now happened before.
+    /// An empty one: what has been counted until now is of its first second.
     pub fn new(switch: &Switch) -> Self {
-        let (last, _) = Reading::default().next(switch);
-        Self { ring: Ring::default(), last, taken: Instant::now() }
+        Self { ring: Ring::default(), last: Reading::default(), taken: switch.started }
     }
 
     /// Takes a sample, when a second has passed.

@@ -65,7 +65,8 @@ impl Reading {
         }
         let mut threads = Vec::new();
         for (index, thread) in switch.runtime.threads.iter().enumerate() {
-            let read = thread_counters(thread.core, &thread.counters);
+            let cycles = weft_pmd::sys::cycles().wrapping_sub(switch.started_cycles);
+            let read = thread_counters(thread.core, cycles, &thread.counters);
             threads.push(self.threads.get(index).map_or(read, |old| thread_since(&read, old)));
             now.threads.push(read);
         }
@@ -98,10 +99,10 @@ fn since(now: &Counts, before: &Counts) -> Counts {
     }
 }
 
-fn thread_counters(core: usize, counters: &ThreadCounters) -> ThreadMoment {
+fn thread_counters(core: usize, cycles: u64, counters: &ThreadCounters) -> ThreadMoment {
     ThreadMoment {
         core,
-        cycles: weft_pmd::sys::cycles(),
+        cycles,
         busy_cycles: counters.busy_cycles.get(),
         packets: counters.packets.get(),
         bursts: counters.bursts.get(),
