@@ -42,6 +42,15 @@ test-deps: deps
 build: deps ## Build everything, optimised
 	cargo build --release --locked
 
+.PHONY: man
+man: build ## Manual pages and shell completions, from the same descriptions as --help, into target/man and target/completions
+	rm -rf target/man target/completions && mkdir -p target/man target/completions
+	target/release/weftctl man target/man
+	target/release/weftd --man > target/man/weftd.8
+	target/release/weft-perf man > target/man/weft-perf.1
+	for shell in bash zsh fish; do target/release/weftctl completions $$shell > target/completions/weftctl.$$shell; done
+	@echo "read one: man -l target/man/weftctl.8"
+
 NODES ?= 1
 DEMO = $(if $(filter 1,$(NODES)),tests/demo.sh,$(if $(filter 3,$(NODES)),tests/demo-nodes.sh,$(error NODES=$(NODES): the demo has 1 node or 3)))
 .PHONY: demo

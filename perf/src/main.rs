@@ -3,7 +3,7 @@
 
 use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
     compare, core, curve, generator,
@@ -23,6 +23,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Print the manual page (roff).
+    #[command(hide = true)]
+    Man,
     /// Run the packet's path in memory on one pinned core; print packets per second and cycles per packet.
     Core(core::verb::Options),
     /// Cycles per packet over the number of flows: `curve.json` and `curve.svg`.
@@ -88,6 +91,9 @@ fn main() -> ExitCode {
 /// Whether all that had to succeed did, and what was expected holds.
 fn run(verb: Verb) -> Result<bool, Error> {
     match verb {
+        Verb::Man => clap_mangen::Man::new(Arguments::command())
+            .render(&mut std::io::stdout())
+            .map_err(Error::io("the manual page"))?,
         Verb::Core(options) => return core::verb::run(&options),
         Verb::Curve(options) => return curve::run(&options),
         Verb::Scale(options) => return scale::run(&options),

@@ -183,3 +183,22 @@ pub fn cycles() -> u64 {
         START.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
     }
 }
+
+/// Nanoseconds that one of [`cycles`] takes, in units of 2⁻³². Measured at the first call, which takes 5 ms.
+pub fn cycle_ns_q32() -> u64 {
+    /// Long enough for a thousandth: reading both clocks takes some hundred nanoseconds.
+    const MEASURED: std::time::Duration = std::time::Duration::from_millis(5);
+    static SCALE: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *SCALE.get_or_init(|| {
+        let (clock, counter) = (std::time::Instant::now(), cycles());
+        std::thread::sleep(MEASURED);
+        let (ns, passed) = (clock.elapsed().as_nanos(), cycles().wrapping_sub(counter));
+        ((ns << 32) / u128::from(passed.max(1))) as u64
+    })
+}
+
+/// [`cycles`] as nanoseconds.
+#[inline]
+pub fn cycles_to_ns(cycles: u64) -> u64 {
+    ((u128::from(cycles) * u128::from(cycle_ns_q32())) >> 32) as u64
+}

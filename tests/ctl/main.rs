@@ -1,5 +1,8 @@
 //! The control socket: every verb against a real weftd, and what nobody should send. Needs root.
 
+mod doctor;
+mod metrics;
+mod past;
 mod queues;
 mod roles;
 mod socket;
@@ -69,6 +72,9 @@ fn every_verb_answers_in_words_and_in_json() {
         "endpoint list",
         "flow list",
         "flow cache",
+        "flow top",
+        "history",
+        "top --once",
         "fdb list",
         "pmd list",
         "stats",

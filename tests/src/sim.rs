@@ -185,7 +185,13 @@ impl Sim {
             );
             for reply in replies {
                 let frame = self.pool.alloc_copy(&reply.bytes).expect("memory for a reply");
-                let outbound = Outbound { port: reply.port, frame, hash: 0, made: true };
+                let outbound = Outbound {
+                    port: reply.port,
+                    frame,
+                    hash: 0,
+                    made: true,
+                    received: weft_pmd::sys::cycles(),
+                };
                 self.mailboxes[0].push(&mut vec![outbound]).expect("room in the mailbox");
             }
             self.pool.free(punt.frame);

@@ -4,8 +4,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Code, Done, Error, Role, audit, config, drops, endpoint, fabric, fdb, flow, network, plan, pmd, port,
-    stats, status,
+    Code, Done, Error, Role, audit, config, drops, endpoint, fabric, fdb, flow, history, network, plan, pmd,
+    port, stats, status,
 };
 
 /// A verb: a struct of its arguments.
@@ -68,6 +68,7 @@ calls! {
     flow_del: "flow del", Operate, flow::FlowDel => Done;
     flow_list: "flow list", View, flow::FlowList => flow::FlowRows;
     flow_cache: "flow cache", View, flow::FlowCache => flow::CachedFlows;
+    flow_top: "flow top", View, flow::FlowTop => flow::TopFlows;
     fabric_show: "fabric show", View, fabric::FabricShow => fabric::FabricReply;
     peer_add: "fabric peer add", Operate, fabric::PeerAdd => Done;
     peer_del: "fabric peer del", Operate, fabric::PeerDel => Done;
@@ -80,6 +81,7 @@ calls! {
     pmd_rebalance: "pmd rebalance", Operate, pmd::PmdRebalance => pmd::RebalanceReply;
     stats: "stats", View, stats::Stats => stats::StatsReply;
     drops: "drops", View, drops::Drops => drops::DropRows;
+    history: "history", View, history::History => history::HistoryReply;
     config_show: "config show", View, config::ConfigShow => config::ConfigText;
     config_save: "config save", Admin, config::ConfigSave => Done;
     config_check: "config check", Admin, config::ConfigCheck => Done;

@@ -35,6 +35,9 @@ pub enum ClientError {
     /// The connection broke.
     #[error("weftd did not answer: {0}")]
     Broken(io::Error),
+    /// The tool itself could not do what it was asked.
+    #[error("{0}")]
+    Own(String),
     /// Either side wrote nonsense.
     #[error(transparent)]
     Decode(#[from] DecodeError),

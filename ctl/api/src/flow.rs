@@ -111,3 +111,44 @@ pub struct CachedFlow {
     /// Decided under an older configuration: decided again with its next packet.
     pub stale: bool,
 }
+
+/// Show the flows that carry most, from the flow caches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct FlowTop {
+    /// At most so many.
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 20))]
+    pub limit: usize,
+}
+
+impl Default for FlowTop {
+    fn default() -> Self {
+        Self { limit: 20 }
+    }
+}
+
+/// The biggest flows: of the time since the last such request, at least half a second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopFlows {
+    /// That time, seconds. Zero: it is the first request; packets and bytes are those of the flows' whole lives.
+    pub seconds: f64,
+    /// By bytes, the most first.
+    pub flows: Vec<TopFlow>,
+    /// Flows in all tables.
+    pub total: u64,
+    /// All of them were looked at. Else there was no time to: the tables are large.
+    pub complete: bool,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopFlow {
+    /// Packets in that time.
+    pub packets_since: u64,
+    /// Their bytes.
+    pub bytes_since: u64,
+    /// The flow.
+    #[serde(flatten)]
+    pub flow: CachedFlow,
+}

@@ -22,6 +22,7 @@ mod error;
 pub mod fabric;
 pub mod fdb;
 pub mod flow;
+pub mod history;
 pub mod network;
 pub mod plan;
 pub mod pmd;

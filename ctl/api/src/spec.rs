@@ -5,6 +5,7 @@
 
 mod action;
 mod matching;
+mod watching;
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -14,6 +15,7 @@ use weft_wire::{Mac, VlanId, Vni};
 
 pub use action::{ActionSpec, Rate, RateUnit, SetSpec};
 pub use matching::{MatchSpec, PortRange, Protocol, TcpFlags};
+pub use watching::{Listen, LogFormat, LogSpec, MetricsSpec};
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -31,6 +33,12 @@ pub struct Config {
     /// PMD threads.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pmd: PmdSpec,
+    /// The log.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub log: LogSpec,
+    /// Metrics for Prometheus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsSpec>,
     /// Networks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network: Vec<NetworkSpec>,

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 use weft_ctl_api::{
-    audit, client::ClientError, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
+    audit, client::ClientError, config, drops, endpoint, fabric, fdb, flow, history, network, pmd, port,
+    stats, status,
 };
 
-use crate::{Session, watch};
+use crate::{Session, doctor, top, watch};
 
 /// What to talk about.
 #[derive(Debug, Subcommand)]
@@ -36,6 +37,18 @@ pub(crate) enum Noun {
     /// PMD threads.
     #[command(subcommand)]
     Pmd(Pmd),
+    #[command(
+        after_help = "Keys: 1-5 views, ← → back and forward in time, space pause, s/r sort, / filter, ? help, q quit.\n\
+                            Examples:\n  weftctl top\n  weftctl top --view drops --at -3m\n  \
+                            weftctl top --once --view flows --filter 10.244.0.5"
+    )]
+    Top(top::Top),
+    #[command(
+        after_help = "Examples:\n  weftctl history                              the last minute, in steps of 10 s\n  \
+                      weftctl history --from 15m --step 1m --sums  a quarter of an hour at a glance\n  \
+                      weftctl --json history --from 3m --to 2m --step 1s --port web-1"
+    )]
+    History(history::History),
     /// Show counters per port and queue.
     Stats(WatchedStats),
     /// Show drops by port and reason.
@@ -47,7 +60,18 @@ pub(crate) enum Noun {
         after_help = "Examples:\n  weftctl audit -n 50\n  weftctl --json audit | jq \".entries[] | select(.done | not)\""
     )]
     Audit(audit::Audit),
+    #[command(after_help = "Exit codes: 0 no problem, 1 at least one.\n\
+                            Examples:\n  weftctl doctor\n  weftctl doctor --quiet ens1\n  weftctl doctor --self-test")]
+    Doctor(doctor::Doctor),
+    /// Print the manual page, or write all of them into a directory.
+    #[command(after_help = "Examples:\n  weftctl man | man -l -\n  weftctl man /usr/local/share/man/man8")]
+    Man {
+        /// Where to; one page per command, gathered under weftctl.8.
+        directory: Option<std::path::PathBuf>,
+    },
     /// Print a shell's completion script.
+    #[command(after_help = "Examples:\n  weftctl completions bash > /etc/bash_completion.d/weftctl\n  \
+                            weftctl completions zsh > \"${fpath[1]}/_weftctl\"")]
     Completions {
         /// The shell.
         shell: Shell,
@@ -112,6 +136,7 @@ pub(crate) enum Flow {
     Del(flow::FlowDel),
     List(flow::FlowList),
     Cache(flow::FlowCache),
+    Top(flow::FlowTop),
 }
 
 #[derive(Debug, Subcommand)]
@@ -221,6 +246,9 @@ impl Noun {
             Self::Flow(Flow::Del(call)) => session.show(&call),
             Self::Flow(Flow::List(call)) => session.show(&call),
             Self::Flow(Flow::Cache(call)) => session.show(&call),
+            Self::Flow(Flow::Top(call)) => session.show(&call),
+            Self::Top(call) => top::run(session, &call),
+            Self::History(call) => session.show(&call),
             Self::Fabric(Fabric::Show(call)) => session.show(&call),
             Self::Fabric(Fabric::Peer(Peer::Add(call))) => session.show(&call),
             Self::Fabric(Fabric::Peer(Peer::Del(call))) => session.show(&call),
@@ -236,7 +264,7 @@ impl Noun {
             Self::Drops(call) => session.show(&call),
             Self::Config(call) => call.run(session),
             Self::Audit(call) => session.show(&call),
-            Self::Completions { .. } => Ok(()),
+            Self::Doctor(_) | Self::Man { .. } | Self::Completions { .. } => Ok(()), // asked nothing of weftd
         }
     }
 }

@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod doctor;
+mod pages;
 mod render;
+mod top;
 mod watch;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use commands::Noun;
 use weft_ctl_api::{
     Call,
@@ -25,11 +28,17 @@ use crate::render::Render;
     about,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage; 3: see config plan --exit-code.\n\
-                  Examples:\n  weftctl status\n  weftctl port list\n  weftctl drops\n  weftctl stats --watch\n  \
-                  weftctl flow add no-telnet --priority 100 --match network=pods,protocol=tcp,dst_port=23 --action drop\n  \
-                  weftctl config plan weft.toml\n  weftctl config apply weft.toml --confirm-within 60s"
+                  Where to begin:\n  weftctl doctor                  is this node fit, and weftd well?\n  \
+                  weftctl status                  what there is, at a glance\n  \
+                  weftctl top                     what is going on: live, and back in time\n  \
+                  weftctl drops                   what was lost, where and why\n  \
+                  weftctl port list               ports, and why each is no faster\n  \
+                  weftctl config plan weft.toml   what a configuration would change, and whom it would interrupt\n  \
+                  weftctl config apply weft.toml --confirm-within 60s\n  \
+                  weftctl history --from 15m --step 1m\n  \
+                  weftctl flow add no-telnet --priority 100 --match network=pods,protocol=tcp,dst_port=23 --action drop"
 )]
-struct Arguments {
+pub(crate) struct Arguments {
     /// The control socket.
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "WEFT_SOCKET")]
     socket: PathBuf,
@@ -49,6 +58,9 @@ struct Arguments {
 /// Where replies go, and how they look there.
 pub(crate) struct Session {
     pub(crate) client: Client,
+    /// Where it is connected to, and how long it waits: to connect again.
+    pub(crate) socket: PathBuf,
+    pub(crate) timeout: Duration,
     pub(crate) json: bool,
     /// What weftctl exits with if nothing fails.
     pub(crate) exit: u8,
@@ -85,24 +97,29 @@ pub(crate) fn print_line(text: &str) -> Result<(), ClientError> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Noun::Completions { shell } = arguments.noun {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Arguments::command(), "weftctl", &mut script);
-        return match print_line(&String::from_utf8_lossy(&script)) {
+    if let Some(outcome) = pages::offline(&arguments.noun) {
+        return match outcome {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(1),
+            Err(error) => {
+                eprintln!("weftctl: {error}");
+                ExitCode::from(1)
+            }
         };
     }
     let timeout = Duration::from_secs(arguments.timeout.max(1));
-    let outcome = Client::connect(&arguments.socket, timeout).and_then(|client| {
-        let client = client.persist(arguments.persist);
-        let mut session = Session { client, json: arguments.json, exit: 0 };
-        arguments.noun.run(&mut session).map(|()| session.exit)
+    let Arguments { socket, json, noun, persist, .. } = arguments;
+    if let Noun::Doctor(doctor) = &noun {
+        return doctor::run(doctor, &socket, timeout, json);
+    }
+    let outcome = Client::connect(&socket, timeout).and_then(|client| {
+        let client = client.persist(persist);
+        let mut session = Session { client, socket, timeout, json, exit: 0 };
+        noun.run(&mut session).map(|()| session.exit)
     });
     match outcome {
         Ok(exit) => ExitCode::from(exit),
         Err(error) => {
-            if let (true, ClientError::Refused(refused)) = (arguments.json, &error) {
+            if let (true, ClientError::Refused(refused)) = (json, &error) {
                 let _ = print_line(&serde_json::json!({ "error": refused }).to_string());
             }
             eprintln!("weftctl: {error}");
@@ -113,6 +130,8 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
@@ -141,6 +160,11 @@ mod tests {
             "flow cache --address 10.0.0.5 --protocol tcp --limit 5",
             "fdb list",
             "fdb flush --network lan",
+            "flow top --limit 5",
+            "history --from -5m --to 1m --step 30s --port web",
+            "history --sums",
+            "top",
+            "top --view drops --at -3m --once --filter web",
             "pmd list",
             "pmd set web-1:0 --core 3",
             "pmd rebalance --plan",
@@ -168,6 +192,10 @@ mod tests {
             "--persist flow del f",
             "flow del f --persist",
             "audit -n 5",
+            "doctor",
+            "doctor eth0 eth1 --self-test --weftd /usr/sbin/weftd --quiet",
+            "man",
+            "man /tmp/man",
             "completions bash",
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));
@@ -189,6 +217,8 @@ mod tests {
             ("config plan", "required"),
             ("config plan x.toml --generation 3", "cannot be used with"),
             ("config apply x.toml --confirm-within soon", "use such as 60s, 5m or 1h"),
+            ("top --at yesterday", "use 90s"),
+            ("top --view prots", "ports"),
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));
             let error = Arguments::try_parse_from(words).unwrap_err();

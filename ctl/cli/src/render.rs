@@ -2,6 +2,7 @@
 
 mod config;
 mod fabric;
+mod history;
 mod queues;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};

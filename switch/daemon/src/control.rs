@@ -10,6 +10,8 @@ use crossbeam::channel::{Receiver, Sender};
 
 use crate::{
     event::Event,
+    log,
+    metrics::Metrics,
     server::Session,
     slowpath::thread::Report,
     switch::{Switch, TICK},
@@ -51,8 +53,10 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
             session.switch.age();
             session.switch.look_after_peers();
             session.switch.watch_queues();
+            log::tell_left_out();
             ticked = Instant::now();
         }
+        session.history.tick(&session.switch);
     }
 }
 
@@ -70,6 +74,9 @@ fn handle(session: &mut Session, event: Event) {
             let answer = session.serve(&verb, args, persist, &peer);
             // Whoever asked may have gone.
             let _ = reply.send(answer);
+        }
+        Event::Scrape { reply } => {
+            let _ = reply.send(Metrics::read(&session.switch)); // as above
         }
         Event::Report(report) => take(&mut session.switch, report),
         Event::NextHops(hops) => session.switch.set_next_hops(hops),

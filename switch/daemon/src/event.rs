@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use weft_ctl_api::Error;
 
-use crate::{bfd, netlink::nexthop::NextHops, roles::Identity, slowpath::thread::Report};
+use crate::{bfd, metrics::Metrics, netlink::nexthop::NextHops, roles::Identity, slowpath::thread::Report};
 
 /// What happens.
 #[derive(Debug)]
@@ -22,6 +22,11 @@ pub enum Event {
         peer: Arc<Identity>,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Result<Value, Error>>,
+    },
+    /// Somebody asks for all counters.
+    Scrape {
+        /// Where they go.
+        reply: tokio::sync::oneshot::Sender<Metrics>,
     },
     /// A PMD thread reports.
     Report(Report),

@@ -6,7 +6,8 @@
 //!         spec       desired        └ Facts: opened ports, neighbours, learnt addresses
 //! ```
 //! [`desired`] checks, [`compile`] translates, [`plan`] tells what a change would do, [`runtime`] owns threads and memory,
-//! [`slowpath`] answers punted packets. [`roles`] says who may change things, [`audit`] who did, [`state`] what outlives weftd.
+//! [`slowpath`] answers punted packets. [`roles`] says who may change things, [`audit`] who did, [`state`] what outlives weftd;
+//! [`history`] remembers the last minutes and [`metrics`] tells Prometheus.
 //!
 //! What this crate deliberately is not: it never touches a packet that the flow table knows.
 #![forbid(unsafe_code)]
@@ -19,6 +20,9 @@ pub mod config;
 pub mod control;
 pub mod desired;
 pub mod event;
+pub mod history;
+pub mod log;
+pub mod metrics;
 pub mod netlink;
 pub mod plan;
 pub mod ports;

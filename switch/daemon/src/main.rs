@@ -2,20 +2,21 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
 };
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use crossbeam::channel;
 use tokio::signal::unix::{SignalKind, signal};
-use weft_ctl_api::spec::Config;
+use weft_ctl_api::spec::{Config, LogFormat};
 use weftd::{
     config, control,
     desired::Desired,
     event::Event,
+    log,
+    metrics::serve::Listener,
     runtime::Runtime,
     server::{Session, socket::ControlSocket},
     state::State,
@@ -31,7 +32,7 @@ use weftd::{
 )]
 struct Arguments {
     /// Run with this configuration (configs/full.toml documents every key).
-    #[arg(long, value_name = "FILE", required_unless_present = "check")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["check", "man"])]
     config: Option<PathBuf>,
     /// Only check a configuration, and say what is wrong with it.
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
@@ -39,21 +40,25 @@ struct Arguments {
     /// How much to log: error, warn, info, debug.
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "WEFT_LOG")]
     log: String,
-    /// Log one JSON object a line.
-    #[arg(long)]
-    log_json: bool,
+    /// How to log, whatever [log] in the configuration says.
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    log_format: Option<LogFormat>,
+    /// Print the manual page (roff).
+    #[arg(long, hide = true)]
+    man: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match (&arguments.check, &arguments.config) {
+        _ if arguments.man => clap_mangen::Man::new(Arguments::command())
+            .section("8")
+            .render(&mut std::io::stdout())
+            .map_err(Into::into),
         (Some(path), _) => {
             config::check(path).map(|_| println!("{}: valid", path.display())).map_err(Into::into)
         }
-        (None, Some(path)) => {
-            start_log(&arguments);
-            run(path.clone())
-        }
+        (None, Some(path)) => run(path.clone(), &arguments),
         (None, None) => Ok(()), // clap does not let it come to that
     };
     match outcome {
@@ -65,20 +70,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_log(arguments: &Arguments) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // Escape codes are for terminals, not for the journal.
-    let is_colourful = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(is_colourful);
-    let log = log.with_writer(std::io::stderr);
-    if arguments.log_json { log.json().init() } else { log.init() }
-}
-
 type AnyError = Box<dyn std::error::Error>;
 
-fn run(path: PathBuf) -> Result<(), AnyError> {
+/// Listens where `[metrics]` says.
+fn listen(config: &Config) -> Result<Option<Listener>, AnyError> {
+    Ok(config.metrics.as_ref().map(|metrics| Listener::bind(&metrics.listen)).transpose()?)
+}
+
+fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
     let (config, desired) = config::check(&path)?;
+    log::start(&arguments.log, arguments.log_format.unwrap_or(config.log.format));
     let state = State::open(&config.node.state);
     let (config, desired, why) = come_up_with(&state, &path, config, desired)?;
     /// Requests and the like that the control thread may be behind.
@@ -89,9 +90,9 @@ fn run(path: PathBuf) -> Result<(), AnyError> {
     let (reports, report_receiver) = channel::bounded(REPORTS);
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The socket first: two weftds on one node would fight over ports.
-    let socket = {
+    let (socket, metrics) = {
         let _guard = tokio.enter();
-        ControlSocket::bind(&config.node.control, &desired.roles)?
+        (ControlSocket::bind(&config.node.control, &desired.roles)?, listen(&config)?)
     };
     let runtime = Runtime::start(&desired.pmd, control::reporter(events.clone(), reports.clone()))?;
     if !runtime.memory.hugepages() {
@@ -109,7 +110,13 @@ fn run(path: PathBuf) -> Result<(), AnyError> {
     let control = thread::Builder::new().name("control".into()).spawn(move || {
         control::run(Session::new(switch, state, access, &why), &receiver, &report_receiver)
     })?;
-    tokio.block_on(serve(&socket, events))?;
+    tokio.block_on(async {
+        if let Some(metrics) = metrics {
+            tokio::spawn(metrics.serve(events.clone()));
+        }
+        serve(&socket, events).await
+    })?;
+    drop(tokio);
     drop(socket);
     let switch = control.join().map_err(|_| "the control thread panicked")?;
     drop(reports); // kept until here: a channel that nobody can write to any more would wake the control thread for ever

@@ -4,6 +4,7 @@
 //! in number, and whoever sends nonsense gets one error and is disconnected. Only the control thread touches the switch.
 
 mod access;
+mod biggest;
 mod flows;
 mod nouns;
 mod peers;
@@ -16,13 +17,14 @@ pub mod socket;
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use weft_ctl_api::{
-    Code, Done, Error, Role, Server, audit, config, drops, endpoint, fabric, fdb, flow, network, plan, pmd,
-    port, spec::Config, stats, status,
+    Code, Done, Error, Role, Server, audit, config, drops, endpoint, fabric, fdb, flow, history, network,
+    plan, pmd, port, spec::Config, stats, status,
 };
 
 use crate::{
     audit::AuditLog,
     config as file,
+    history::History,
     state::State,
     switch::{Retry, Switch},
 };
@@ -39,8 +41,11 @@ pub struct Session {
     /// An applied configuration that waits to be confirmed.
     pending: Option<transaction::Pending>,
     request: access::Request,
+    /// The last minutes.
+    pub history: History,
     /// PMD threads' counters at the last `pmd list`, to tell what happened since.
     pmd_seen: HashMap<usize, (Instant, views::PmdSample)>,
+    biggest: biggest::LastLook,
 }
 
 impl Session {
@@ -49,8 +54,17 @@ impl Session {
         let audit = AuditLog::open(state.dir().ok());
         let who = crate::roles::weftd_itself("start");
         let request = access::Request { who, role: Role::View, persist: false };
-        let mut session =
-            Self { switch, state, audit, access, pending: None, request, pmd_seen: HashMap::new() };
+        let mut session = Self {
+            history: History::new(&switch),
+            switch,
+            state,
+            audit,
+            access,
+            pending: None,
+            request,
+            pmd_seen: HashMap::new(),
+            biggest: biggest::LastLook::default(),
+        };
         for warning in session.came_into_force(why) {
             tracing::warn!("{warning}");
         }
@@ -215,6 +229,10 @@ impl Server for Session {
         self.cached_flows(&call)
     }
 
+    fn flow_top(&mut self, call: flow::FlowTop) -> Result<flow::TopFlows, Error> {
+        Ok(self.biggest_flows(&call))
+    }
+
     fn fabric_show(&mut self, _: fabric::FabricShow) -> Result<fabric::FabricReply, Error> {
         Ok(self.show_fabric())
     }
@@ -264,6 +282,11 @@ impl Server for Session {
         self.drop_rows(&call)
     }
 
+    fn history(&mut self, call: history::History) -> Result<history::HistoryReply, Error> {
+        self.check_port(call.port.as_deref())?;
+        self.history.read(&call)
+    }
+
     fn config_show(&mut self, _: config::ConfigShow) -> Result<config::ConfigText, Error> {
         let config = self.switch.config.clone();
         let toml = file::to_toml(&config).map_err(|error| Error::new(Code::Internal, error))?;
@@ -304,7 +327,7 @@ impl Server for Session {
     }
 
     fn config_history(&mut self, call: config::ConfigHistory) -> Result<config::HistoryReply, Error> {
-        Ok(self.history(call.limit))
+        Ok(self.config_generations(call.limit))
     }
 
     fn config_rollback(&mut self, call: config::ConfigRollback) -> Result<Done, Error> {

@@ -145,7 +145,13 @@ impl Switch {
         events: Sender<Event>,
         generation: u64,
     ) -> Result<Self, Error> {
-        let empty = Config { node: config.node, pmd: config.pmd, ..Config::default() };
+        let empty = Config {
+            node: config.node,
+            pmd: config.pmd,
+            log: config.log,
+            metrics: config.metrics,
+            ..Config::default()
+        };
         let desired = Desired::try_from(&empty)?;
         Ok(Self {
             config: empty,
@@ -224,14 +230,15 @@ impl Switch {
     }
 
     fn refuse_start_only(&self, config: &Config, desired: &Desired) -> Result<(), Error> {
-        let of_node = |config: &Config| {
-            let node = config.node.clone();
-            (node.control, node.control_group, node.state)
+        let of_start = |config: &Config| {
+            let Config { node, log, metrics, .. } = config;
+            (node.control.clone(), node.control_group.clone(), node.state.clone(), *log, metrics.clone())
         };
-        if desired.pmd == self.desired.pmd && of_node(config) == of_node(&self.config) {
+        if desired.pmd == self.desired.pmd && of_start(config) == of_start(&self.config) {
             return Ok(());
         }
-        let message = "[pmd], node.control, node.control_group and node.state are read at start only";
+        let message =
+            "[pmd], [log], [metrics], node.control, node.control_group and node.state are read at start only";
         Err(Error::new(Code::Invalid, message).remedy("leave them as they are, or restart weftd"))
     }
 

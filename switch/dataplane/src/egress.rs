@@ -5,7 +5,7 @@ mod moving;
 
 use std::sync::Arc;
 
-use weft_pmd::{BURST, Burst, Caps, Frame, FramePool, PortQueue, Queue, offload};
+use weft_pmd::{BURST, Burst, Caps, Frame, FramePool, PortQueue, Queue, offload, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
@@ -39,14 +39,19 @@ pub(crate) struct LocalPort {
     gone: bool,
     /// In the list of ports with frames pending.
     dirty: bool,
+    /// When the oldest and the newest of them were received, by the time-stamp counter.
+    since: u64,
+    newest: u64,
 }
 
 impl LocalPort {
     /// Notes the port among those with frames pending.
     #[inline]
-    fn mark(&mut self, port: PortId, dirty: &mut Vec<PortId>) {
+    fn mark(&mut self, port: PortId, received: u64, dirty: &mut Vec<PortId>) {
+        self.newest = received;
         if !self.dirty && !self.gone {
             self.dirty = true;
+            self.since = received;
             dirty.push(port);
         }
     }
@@ -65,7 +70,7 @@ impl LocalPort {
         if self.gone || !offload::passes(&frame, &self.caps) {
             return self.take_misfit(frame, which, thread, pool, pieces);
         }
-        push(&mut self.queues[which], frame, &self.stats, thread, pool);
+        push(&mut self.queues[which], frame, &self.stats, thread, self.since, pool);
         1
     }
 
@@ -97,7 +102,7 @@ impl LocalPort {
         let made = pieces.len() as u64;
         counters.made.add(made.saturating_sub(1));
         for frame in pieces.drain(..) {
-            push(&mut self.queues[which], frame, &self.stats, thread, pool);
+            push(&mut self.queues[which], frame, &self.stats, thread, self.since, pool);
         }
         made
     }
@@ -119,6 +124,8 @@ pub(crate) struct Egress {
     pieces: Vec<Frame>,
     /// Ports whose last queue here has moved to another thread, of late.
     moved: Vec<(PortId, ThreadId)>,
+    /// When the burst under way was received, by the time-stamp counter.
+    received: u64,
 }
 
 /// What a flooded frame's copies for other nodes are made with.
@@ -218,7 +225,14 @@ impl Egress {
             dirty: Vec::with_capacity(BURST),
             pieces: Vec::with_capacity(BURST),
             moved: Vec::new(),
+            received: 0,
         }
+    }
+
+    /// A burst was received.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.received = sys::cycles();
     }
 
     /// Takes a queue in.
@@ -239,6 +253,8 @@ impl Egress {
             queues: Vec::new(),
             gone: false,
             dirty: false,
+            since: 0,
+            newest: 0,
         });
         local.queues.push(LocalQueue { id, queue, pending: Burst::new() });
         self.moved.retain(|(moved, _)| *moved != port);
@@ -273,13 +289,14 @@ impl Egress {
         snapshot: &Snapshot,
     ) {
         let frames = frames.zip(hashes);
-        let Self { ports, dirty, pieces, thread, .. } = self;
+        let Self { ports, dirty, pieces, thread, received, .. } = self;
+        let received = *received;
         let Some(Some(local)) = ports.get_mut(port.index()) else {
             return frames.for_each(|(frame, &hash)| {
-                self.hand_over(Outbound { port, frame, hash, made: false }, pool, snapshot);
+                self.hand_over(Outbound { port, frame, hash, made: false, received }, pool, snapshot);
             });
         };
-        local.mark(port, dirty);
+        local.mark(port, received, dirty);
         let mut offered = 0;
         for (frame, &hash) in frames {
             offered += local.take(frame, hash, *thread, pool, pieces);
@@ -351,7 +368,8 @@ impl Egress {
         if let Some(view) = snapshot.port(port) {
             view.stats.thread(self.thread).made.add(1);
         }
-        self.send(Outbound { port, frame, hash: 0, made: false }, pool, snapshot);
+        let received = self.received;
+        self.send(Outbound { port, frame, hash: 0, made: false, received }, pool, snapshot);
     }
 
     fn flood(
@@ -433,10 +451,10 @@ impl Egress {
 
     /// Appends a frame to a queue's pending burst; one that the port can't carry as it is, cut to fit.
     pub(crate) fn enqueue(&mut self, outbound: Outbound, pool: &mut FramePool) {
-        let Outbound { port, frame, hash, made } = outbound;
+        let Outbound { port, frame, hash, made, received } = outbound;
         let Self { ports, dirty, pieces, thread, .. } = self;
         let Some(Some(local)) = ports.get_mut(port.index()) else { return self.orphan(frame, pool) };
-        local.mark(port, dirty);
+        local.mark(port, received, dirty);
         let offered = local.take(frame, hash, *thread, pool, pieces);
         let counters = local.stats.thread(*thread);
         counters.made.add(made.into());
@@ -454,11 +472,12 @@ impl Egress {
             let mut left = false;
             let mut errno = None;
             for queue in local.queues.iter_mut().filter(|queue| !queue.pending.is_empty()) {
-                if let Err(vanished) = transmit(queue, &local.stats, self.thread, pool) {
+                if let Err(vanished) = transmit(queue, &local.stats, self.thread, local.since, pool) {
                     errno = Some(vanished.errno);
                 }
                 left |= !queue.pending.is_empty();
             }
+            local.since = local.newest;
             if !left {
                 local.dirty = false;
                 self.dirty.swap_remove(at);
@@ -493,9 +512,16 @@ impl Egress {
 
 /// Appends a frame to a queue's pending burst.
 #[inline(always)]
-fn push(queue: &mut LocalQueue, frame: Frame, stats: &PortStats, thread: ThreadId, pool: &mut FramePool) {
+fn push(
+    queue: &mut LocalQueue,
+    frame: Frame,
+    stats: &PortStats,
+    thread: ThreadId,
+    since: u64,
+    pool: &mut FramePool,
+) {
     if let Err(frame) = queue.pending.push(frame) {
-        push_full(queue, frame, stats, thread, pool);
+        push_full(queue, frame, stats, thread, since, pool);
     }
 }
 
@@ -507,10 +533,11 @@ fn push_full(
     frame: Frame,
     stats: &PortStats,
     thread: ThreadId,
+    since: u64,
     pool: &mut FramePool,
 ) {
     // A device that is gone says so again when the turn transmits.
-    let _ = transmit(queue, stats, thread, pool);
+    let _ = transmit(queue, stats, thread, since, pool);
     if let Err(frame) = queue.pending.push(frame) {
         stats.thread(thread).drops[DropReason::TxFull as usize].add(1);
         pool.free(frame);
@@ -521,12 +548,17 @@ fn transmit(
     queue: &mut LocalQueue,
     stats: &PortStats,
     thread: ThreadId,
+    since: u64,
     pool: &mut FramePool,
 ) -> Result<(), weft_pmd::port::Vanished> {
     let sent = queue.queue.tx(pool, &mut queue.pending)?;
     let row = stats.queue(queue.id);
     row.tx_packets.add(sent.packets.into());
     row.tx_bytes.add(sent.bytes);
-    stats.thread(thread).drops[DropReason::Refused as usize].add(sent.refused.into());
+    let counters = stats.thread(thread);
+    counters.drops[DropReason::Refused as usize].add(sent.refused.into());
+    if sent.packets > 0 {
+        counters.residence.add(sys::cycles().saturating_sub(since), sent.packets.into());
+    }
     Ok(())
 }

@@ -60,6 +60,8 @@ pub struct Outbound {
     pub hash: u64,
     /// It was made by the slow path rather than received.
     pub made: bool,
+    /// When it was received or made, by the time-stamp counter.
+    pub received: u64,
 }
 
 /// Where other threads leave frames for a PMD thread to send: in batches, so that a batch costs both sides one ring

@@ -67,6 +67,7 @@ impl Pipeline {
         if received == 0 {
             return 0;
         }
+        egress.begin();
         lap.ended(Stage::Receive, stages);
         if !cross_connect(batch, from.port, snapshot, egress.thread) {
             if let Some(tunnels) = snapshot.unwraps_at(from.port) {

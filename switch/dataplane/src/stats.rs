@@ -2,6 +2,8 @@
 //!
 //! A reader sees each counter whole, but not several of one instant; sums are exact once traffic has stopped.
 
+mod residence;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam::utils::CachePadded;
@@ -9,6 +11,7 @@ use weft_pmd::sys;
 use weft_wire::{QueueId, ThreadId};
 
 use crate::reason::{DropReason, PuntReason};
+pub use residence::{Residence, ResidenceTotal};
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -63,6 +66,8 @@ pub struct PortCounters {
     pub made: Counter,
     /// Frames that came to be sent here, whatever became of them.
     pub offered: Counter,
+    /// How long frames sent here were in the switch.
+    pub residence: Residence,
 }
 
 impl Default for PortCounters {
@@ -74,6 +79,7 @@ impl Default for PortCounters {
             drops: std::array::from_fn(|_| Counter::default()),
             made: Counter::default(),
             offered: Counter::default(),
+            residence: Residence::default(),
         }
     }
 }
@@ -119,6 +125,11 @@ impl PortStats {
     /// Drops of one reason, all threads.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.threads().map(|row| row.drops[reason as usize].get()).sum()
+    }
+
+    /// How long frames sent here were in the switch, all threads.
+    pub fn residence(&self) -> ResidenceTotal {
+        self.threads().fold(ResidenceTotal::default(), |sum, row| sum.with(&row.residence))
     }
 }
 

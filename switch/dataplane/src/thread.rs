@@ -146,6 +146,7 @@ impl PmdThread {
     pub fn new(parts: Parts) -> io::Result<Self> {
         let egress = Egress::new(parts.id, parts.mailboxes.clone(), parts.exits, parts.counters.clone());
         let flows = FlowTable::new(parts.flows, parts.secret, true)?;
+        sys::cycle_ns_q32(); // measured here, where there are no packets yet
         Ok(Self {
             pipeline: Pipeline::new(parts.pool, egress, flows, parts.counters),
             reader: parts.reader,

@@ -65,7 +65,7 @@ impl Session {
         Ok(reply)
     }
 
-    fn cached_flow(
+    pub(super) fn cached_flow(
         &self,
         core: usize,
         flow: &FlowEntry,

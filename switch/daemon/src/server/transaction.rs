@@ -258,7 +258,7 @@ impl Session {
         Ok(DiffReply { file, changes: changes(&config, &self.switch.config) })
     }
 
-    pub(super) fn history(&self, limit: usize) -> HistoryReply {
+    pub(super) fn config_generations(&self, limit: usize) -> HistoryReply {
         let entries = self.state.history.entries().rev().take(limit).enumerate();
         let row = |(index, entry): (usize, &Entry)| HistoryRow {
             generation: entry.generation,

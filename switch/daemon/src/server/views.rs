@@ -173,7 +173,7 @@ impl Session {
         Ok(DropRows { drops })
     }
 
-    fn check_port(&self, name: Option<&str>) -> Result<(), Error> {
+    pub(super) fn check_port(&self, name: Option<&str>) -> Result<(), Error> {
         let mut names = self.switch.desired.ports.iter().map(|port| port.name.as_str());
         match name {
             Some(name) if !names.clone().any(|other| other == name) => {

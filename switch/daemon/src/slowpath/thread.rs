@@ -114,7 +114,7 @@ impl SlowPath {
     fn send(&mut self, port: PortId, bytes: &[u8], snapshot: &Snapshot) {
         let Some(owner) = snapshot.port(port).and_then(|port| port.owners.first()) else { return };
         let Some(frame) = self.pool.alloc_copy(bytes) else { return };
-        let mut batch = vec![Outbound { port, frame, hash: 0, made: true }];
+        let mut batch = vec![Outbound { port, frame, hash: 0, made: true, received: sys::cycles() }];
         if self.mailboxes[owner.index()].push(&mut batch).is_err() {
             batch.into_iter().for_each(|outbound| self.pool.free(outbound.frame));
         }

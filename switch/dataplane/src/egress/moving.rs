@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use weft_pmd::{Caps, FramePool};
+use weft_pmd::{Caps, FramePool, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use super::{Egress, LocalPort, LocalQueue};
@@ -48,9 +48,12 @@ impl Egress {
             queues: Vec::new(),
             gone: false,
             dirty: false,
+            since: 0,
+            newest: 0,
         });
         if !queue.pending.is_empty() {
-            local.mark(port, &mut self.dirty);
+            // When they were received did not come with them: they count from now.
+            local.mark(port, sys::cycles(), &mut self.dirty);
         }
         local.queues.push(queue);
         self.moved.retain(|(moved, _)| *moved != port);
