@@ -72,6 +72,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a process that ends with it returns: 2 for bad options, 130 after Ctrl-C as shells have it, 3 for what is
+    /// missing or goes wrong around it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Interrupted => 130,
+            Self::Absent { .. }
+            | Self::Failed { .. }
+            | Self::Late { .. }
+            | Self::Unread { .. }
+            | Self::Io { .. } => 3,
+        }
+    }
+
     /// For `map_err`: what was tried.
     pub fn io(what: impl Display) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what: what.to_string(), source }

@@ -7,18 +7,22 @@ use clap::{Args, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
     core::{self, Case, Setup},
-    curve, generator, peers, pods, scale,
+    curve, generator,
+    lab::Error,
+    peers, pods, scale, sink,
 };
-use weft_pmd::port::gen_udp;
 use weft_wire::Mac;
 
 /// Benchmarks of weft. `make bench` runs the usual ones.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, and as expected; 1 below what was expected; 2 bad options; 3 something is missing here, or failed.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -88,8 +92,10 @@ enum Verb {
     Peers(peers::Options),
     /// Offer UDP frames to a veth from the kernel's XDP, at several times what sockets reach.
     Blast(Traffic),
-    /// Send UDP frames over AF_XDP (xsk-rs).
-    Gen(Traffic),
+    /// Send frames over AF_XDP (xsk-rs), or have the kernel's pktgen send.
+    Gen(Box<generator::Options>),
+    /// Receive them over AF_XDP: loss, order, duplicates, damage, latency.
+    Sink(sink::Options),
 }
 
 #[derive(Debug, Args)]
@@ -126,7 +132,8 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("weft-perf: {error}");
-            ExitCode::FAILURE
+            // What is no error of the command line's is one of the environment's.
+            ExitCode::from(error.downcast_ref().map_or(3, Error::exit_code))
         }
     }
 }
@@ -224,21 +231,8 @@ fn run(verb: Verb) -> Result<bool, Box<dyn std::error::Error>> {
             };
             println!("offered {:.3} Mpps", blast::run(&traffic.device, &blast)? / 1e6);
         }
-        Verb::Gen(traffic) => {
-            let spec = gen_udp::Spec {
-                flows: traffic.flows.into(),
-                size: traffic.size,
-                src_mac: traffic.src_mac,
-                dst_mac: traffic.dst_mac,
-                src: traffic.src.into(),
-                dst: traffic.dst.into(),
-                limit: None,
-                queues: 1,
-                in_order: false,
-            };
-            let rate = generator::run(&traffic.device, &spec, Duration::from_secs(traffic.seconds))?;
-            println!("sent {:.3} Mpps", rate / 1e6);
-        }
+        Verb::Gen(options) => generator::run(&options)?,
+        Verb::Sink(options) => return Ok(sink::run(&options)?),
     }
     Ok(true)
 }
