@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::{
     core::{self, Case, Outcome, Setup},
-    machine::{cpu, kernel},
     plot::{Line, Plot},
+    testbed::{cpu, kernel},
 };
 
 /// Numbers of flows: from what stays in the core's own cache to what no cache holds.

@@ -8,7 +8,12 @@ mod interrupt;
 mod netns;
 mod process;
 
-use std::{fmt::Display, io, path::Path, time::Duration};
+use std::{
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use interrupt::{pause, watch};
 pub use netns::NetNs;
@@ -61,6 +66,14 @@ pub enum Error {
     /// A bad option.
     #[error("{0}")]
     Usage(String),
+    /// A file that is there, and is not what it should be.
+    #[error("{} can't be used: {why}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Files and system calls.
     #[error("{what}: {source}")]
     Io {
@@ -72,18 +85,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// What a process that ends with it returns: 2 for bad options, 130 after Ctrl-C as shells have it, 3 for what is
-    /// missing or goes wrong around it.
+    /// What weft-perf exits with: 2 if it was called wrongly, 3 if it can't be done here. (0: all is well; 1: it was done,
+    /// and the outcome is not what was expected.)
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Interrupted => 130,
-            Self::Absent { .. }
-            | Self::Failed { .. }
-            | Self::Late { .. }
-            | Self::Unread { .. }
-            | Self::Io { .. } => 3,
-        }
+        if matches!(self, Self::Usage(_)) { 2 } else { 3 }
     }
 
     /// For `map_err`: what was tried.

@@ -3,6 +3,7 @@
 //! A [`program`] hands UDP frames of a device to AF_XDP sockets (xsk-rs) of its queues; a [`receiver`] has some of them,
 //! and a [`track::Tracker`] that looks at each frame.
 
+pub mod expect;
 pub mod parse;
 pub mod program;
 pub mod receiver;
@@ -23,6 +24,7 @@ use clap::Args;
 use weft_pmd::netns::run_in;
 
 use self::{
+    expect::Expectation,
     program::Program,
     receiver::Receiver,
     report::{Report, Second},
@@ -30,10 +32,9 @@ use self::{
 };
 use crate::{
     clock::now_ns,
-    expect::{self, Expectation},
     generator::{link, namespace, options::seconds, pin},
     lab::{Error, pause, watch},
-    output::Output,
+    lines::Lines,
     xsk::RxSocket,
 };
 
@@ -118,8 +119,8 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         let spawned = thread.spawn(move || receive(receiver, cpu, spin, &shared, &stop));
         threads.push(spawned.map_err(Error::io("a thread"))?);
     }
-    let output = Output::of(options.json, options.csv);
-    let series = tell_until_over(output, options, &progress, &threads);
+    let lines = Lines::of(options.json, options.csv);
+    let series = tell_until_over(lines, options, &progress, &threads);
     stop.store(true, Ordering::Relaxed);
     let (mut all, mut missed) = (Tracker::new(options.run_id, options.join), 0);
     for thread in threads {
@@ -129,7 +130,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         missed += its_missed;
     }
     let report = Report::new(&options.device, queues, &all, missed, series);
-    output.end(&report, || report.table())?;
+    lines.end(&report, || report.table())?;
     expect::all_hold(&options.expect, &report.figures())
 }
 
@@ -191,7 +192,7 @@ fn receive(
 }
 
 fn tell_until_over(
-    output: Output,
+    lines: Lines,
     options: &Options,
     progress: &[Arc<AtomicU64>],
     threads: &[JoinHandle<io::Result<(Tracker, u64)>>],
@@ -199,7 +200,7 @@ fn tell_until_over(
     let (began, mut series, mut last) = (now_ns(), Vec::<Second>::new(), (0, 0));
     let after = |seconds: f64| began + (seconds * 1e9) as u64;
     let mut next = after(1.0);
-    output.line(&format!("{:>8} {:>14} {:>9}", "seconds", "received", "Mpps"), "seconds,received,mpps");
+    lines.line(&format!("{:>8} {:>14} {:>9}", "seconds", "received", "Mpps"), "seconds,received,mpps");
     loop {
         let (now, received) = (now_ns(), progress.iter().map(|one| one.load(Ordering::Relaxed)).sum::<u64>());
         if received != last.1 {
@@ -215,7 +216,7 @@ fn tell_until_over(
             let before = series.last().map_or((0.0, 0), |second| (second.at_s, second.received));
             let at_s = (now - began) as f64 / 1e9;
             let mpps = (received - before.1) as f64 / (at_s - before.0).max(1e-9) / 1e6;
-            output.line(
+            lines.line(
                 &format!("{at_s:>8.2} {received:>14} {mpps:>9.4}"),
                 &format!("{at_s:.3},{received},{mpps:.6}"),
             );

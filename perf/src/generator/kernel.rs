@@ -8,7 +8,7 @@ use weft_pmd::netns::run_in;
 use super::{namespace, options::Options, sizes::Sizes};
 use crate::{
     lab::{Error, pause, watch},
-    output::Output,
+    lines::Lines,
 };
 
 const PROC: &str = "/proc/net/pktgen";
@@ -64,7 +64,7 @@ fn run_here(options: &Options) -> Result<(), Error> {
     starter.join().map_err(|_| Error::Usage("the starting thread panicked".into()))??;
     let threads = results(root, options)?;
     let report = Report { mpps: threads.iter().map(|thread| thread.pps).sum::<f64>() / 1e6, threads };
-    Output::of(options.json, options.csv).end(&report, || {
+    Lines::of(options.json, options.csv).end(&report, || {
         let lines = report.threads.iter().map(|thread| format!("{}: {}\n", thread.device, thread.result));
         lines.collect::<String>() + &format!("rate          {:.4} Mpps\n", report.mpps)
     })

@@ -10,7 +10,7 @@ use super::{
     sender::Sent,
     sizes::{FCS, Sizes, WIRE_GAP},
 };
-use crate::{lab::Error, output::Output};
+use crate::{lab::Error, lines::Lines};
 
 /// One run of the generator.
 #[derive(Debug, Clone, Serialize)]
@@ -42,7 +42,7 @@ pub struct Report {
     /// Each second's.
     pub series: Vec<Second>,
     #[serde(skip)]
-    output: Output,
+    lines: Lines,
 }
 
 /// What one second brought.
@@ -104,7 +104,7 @@ impl Report {
             l1_gbps: 0.0,
             threads: Vec::new(),
             series: Vec::new(),
-            output: Output::of(options.json, options.csv),
+            lines: Lines::of(options.json, options.csv),
         }
     }
 
@@ -115,7 +115,7 @@ impl Report {
             self.asked_pps.map_or("as fast as it goes".into(), |rate| format!("{:.4} Mpps", rate / 1e6));
         eprintln!("{}: {}, {rate}{run}, seed {}", self.device, self.what, self.seed);
         let heading = format!("{:>8} {:>14} {:>9} {:>9}", "seconds", "frames", "Mpps", "Gb/s (L2)");
-        self.output.line(&heading, "seconds,frames,mpps,l2_gbps");
+        self.lines.line(&heading, "seconds,frames,mpps,l2_gbps");
     }
 
     /// One more second.
@@ -127,7 +127,7 @@ impl Report {
         let (l2_gbps, _) = gbps(more, bytes - before.2, span);
         let second = Second { at_s, frames, mpps: more as f64 / span.max(1e-9) / 1e6, l2_gbps };
         let Second { at_s, frames, mpps, l2_gbps } = second;
-        self.output.line(
+        self.lines.line(
             &format!("{at_s:>8.2} {frames:>14} {mpps:>9.4} {l2_gbps:>9.3}"),
             &format!("{at_s:.3},{frames},{mpps:.6},{l2_gbps:.6}"),
         );
@@ -143,7 +143,7 @@ impl Report {
         let Sent { frames, bytes, .. } = self.total;
         self.mpps = frames as f64 / self.seconds.max(1e-9) / 1e6;
         (self.l2_gbps, self.l1_gbps) = gbps(frames, bytes, self.seconds);
-        self.output.end(&self, || self.table())
+        self.lines.end(&self, || self.table())
     }
 
     fn table(&self) -> String {

@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     lab::{Error, present},
-    machine::Machine,
     ovs,
     plot::{Bars, Series},
     pods::testpmd,
     summary::Summary,
+    testbed::Testbed,
 };
 
 /// Everything, and what it was made on.
@@ -29,7 +29,7 @@ pub struct Results {
 
 #[derive(Debug, Clone, Serialize)]
 struct Head {
-    machine: Machine,
+    machine: Testbed,
     versions: BTreeMap<Contender, String>,
     /// What the peers' memory is made of.
     pages: Pages,
@@ -85,7 +85,7 @@ impl Results {
         versions.extend(ovs::version().ok().map(|version| (Contender::OvsDpdk, version)));
         versions.extend(testpmd::version().ok().map(|version| (Contender::Testpmd, version)));
         let Options { runs, seconds, cpu, rules, .. } = *options;
-        let head = Head { machine: Machine::this(), versions, pages, runs, seconds, cpu, rules };
+        let head = Head { machine: Testbed::this(), versions, pages, runs, seconds, cpu, rules };
         Self { skipped, samples: Samples::new(), errors: Vec::new(), head }
     }
 

@@ -4,7 +4,7 @@ use super::{
     system::{Between, Cores, System},
     topology::Pods,
 };
-use crate::{lab::Error, machine};
+use crate::{lab::Error, testbed};
 
 /// A bridge with both pods' veths in it.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl System for Bridge {
     }
 
     fn version(&self) -> Result<String, Error> {
-        Ok(format!("Linux {}", machine::kernel()))
+        Ok(format!("Linux {}", testbed::kernel()))
     }
 
     fn set_up(&self, pods: Pods, _cores: Cores) -> Result<Between, Error> {

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     lab::Error,
-    machine::Machine,
     plot::{Bars, Series},
     summary::Summary,
+    testbed::Testbed,
 };
 
 /// One system's figures.
@@ -108,7 +108,7 @@ impl Measured {
 #[derive(Debug, Clone, Serialize)]
 pub struct Results {
     /// The machine.
-    pub machine: Machine,
+    pub machine: Testbed,
     /// Which core did what.
     pub cores: Cores,
     /// How many runs.
@@ -127,7 +127,7 @@ impl Results {
         for (system, figures) in systems.iter_mut().zip(compared) {
             system.figures = figures;
         }
-        Self { machine: Machine::this(), cores, runs, seconds, systems }
+        Self { machine: Testbed::this(), cores, runs, seconds, systems }
     }
 
     /// Whether a form of weft that was asked for could not be measured, or not whole.

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::expect::Figure;
 use super::track::{Counts, Tracker};
-use crate::{expect::Figure, generator::report::gbps};
+use crate::generator::report::gbps;
 
 /// One run of a sink.
 #[derive(Debug, Clone, Serialize)]

@@ -6,7 +6,7 @@ use crate::lab::Error;
 
 /// What standard output is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Output {
+pub enum Lines {
     /// A line a second, then a table.
     #[default]
     Text,
@@ -16,7 +16,7 @@ pub enum Output {
     Csv,
 }
 
-impl Output {
+impl Lines {
     /// As asked for.
     pub fn of(json: bool, csv: bool) -> Self {
         match (json, csv) {
