@@ -1,11 +1,11 @@
 //! The packet's path alone: a `gen` port in, a `null` port out, one pinned core, no kernel.
 
 mod scene;
+pub mod verb;
 
 use std::{sync::Arc, time::Instant};
 
 use crossbeam::channel;
-use serde::Serialize;
 use weft_dataplane::{
     key::HashSecret,
     mailbox::{Exits, Mailbox},
@@ -66,7 +66,7 @@ pub struct Setup {
 }
 
 /// What came out.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Outcome {
     /// Packets per second, millions.
     pub mpps: f64,
@@ -83,7 +83,7 @@ pub struct Outcome {
 }
 
 /// Established flows beside a flood of new ones.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct MixedOutcome {
     /// Packets of established flows per second while nothing else came, millions.
     pub alone_mpps: f64,

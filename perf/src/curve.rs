@@ -1,78 +1,72 @@
-//! `weft-perf curve`: cycles per packet over the number of flows, each figure the median of several runs; as JSON with
-//! the machine beside it, and as a plot.
+//! `weft-perf curve`: cycles per packet over the number of flows, each figure the median of several runs.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::PathBuf, time::Duration};
 
-use serde::Serialize;
+use clap::Args;
 
 use crate::{
-    core::{self, Case, Outcome, Setup},
-    plot::{Line, Plot},
-    testbed::{cpu, kernel},
+    core::{self, Case, Setup, verb},
+    lab::{Error, Progress, pause, pin, watch},
+    plot,
+    results::Output,
 };
 
 /// Numbers of flows: from what stays in the core's own cache to what no cache holds.
 const FLOWS: [u32; 7] = [1, 100, 1_000, 10_000, 100_000, 1_000_000, 4_000_000];
 
-/// What is measured.
-const CASES: [(&str, Case, bool); 3] =
-    [("l2, IPv4", Case::L2, false), ("l3, IPv4", Case::L3, false), ("l3, IPv6", Case::L3, true)];
+/// What is measured: a case, and whether it is IPv6.
+const CASES: [(Case, bool); 3] = [(Case::L2, false), (Case::L3, false), (Case::L3, true)];
 
-/// One figure.
-#[derive(Debug, Clone, Serialize)]
-pub struct Point {
-    /// Which line of the plot.
-    pub case: &'static str,
-    /// Distinct flows.
-    pub flows: u32,
-    /// Cycles per packet, each run.
-    pub runs: Vec<f64>,
-    /// The median run.
-    pub median: Outcome,
+/// How to measure.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Where to write curve.json and curve.svg.
+    #[arg(long, default_value = "perf/results")]
+    pub out: PathBuf,
+    /// Runs of each figure; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Each for so long, seconds.
+    #[arg(long, default_value_t = 1.0)]
+    pub seconds: f64,
+    /// Pin to this core.
+    #[arg(long, default_value_t = 1)]
+    pub cpu: usize,
+    /// Other ways to give results.
+    #[command(flatten)]
+    pub output: Output,
 }
 
-/// Everything that was measured, and on what.
-#[derive(Debug, Clone, Serialize)]
-pub struct Results {
-    /// The processor, as it calls itself.
-    pub cpu: String,
-    /// The kernel.
-    pub kernel: String,
-    /// Every figure.
-    pub points: Vec<Point>,
-}
-
-/// Measures all, and writes `curve.json` and `curve.svg` into a directory. `progress` is told of each figure.
-pub fn run(dir: &Path, runs: usize, seconds: f64, mut progress: impl FnMut(&Point)) -> io::Result<Results> {
-    let mut results = Results { cpu: cpu(), kernel: kernel(), points: Vec::new() };
-    for (name, case, ipv6) in CASES {
-        for flows in FLOWS {
-            let setup = Setup { case, flows, rules: 0, ipv6, seconds };
-            let mut outcomes =
-                (0..runs.max(1)).map(|_| core::run(&setup)).collect::<io::Result<Vec<Outcome>>>()?;
-            let runs = outcomes.iter().map(|outcome| outcome.cycles_per_packet).collect();
-            outcomes.sort_by(|a, b| a.cycles_per_packet.total_cmp(&b.cycles_per_packet));
-            let point = Point { case: name, flows, runs, median: outcomes.swap_remove(outcomes.len() / 2) };
-            progress(&point);
-            results.points.push(point);
+/// Measures all; writes `curve.json` and `curve.svg`. Whether all that is expected holds.
+pub fn run(options: &Options) -> Result<bool, Error> {
+    watch()?;
+    pin(options.cpu)?;
+    let mut results = verb::results("curve", options.cpu);
+    let points = || CASES.into_iter().flat_map(|(case, ipv6)| FLOWS.map(|flows| (case, ipv6, flows)));
+    let mut progress = Progress::new("curve", u64::from(options.runs) * points().count() as u64);
+    for run in 1..=options.runs {
+        for (case, ipv6, flows) in points() {
+            progress.begin(&format!("run {run} of {}, {}, {flows} flows", options.runs, case.word()));
+            let setup = Setup { case, flows, rules: 0, ipv6, seconds: options.seconds };
+            let outcome = core::run(&setup).map_err(Error::io("the path in memory"))?;
+            progress.say(&format!("{:.1} cycles a packet", outcome.cycles_per_packet));
+            verb::add(&mut results, &setup, &outcome);
+            progress.done();
+            pause(Duration::ZERO)?; // Ctrl-C
         }
     }
-    fs::create_dir_all(dir)?;
-    fs::write(dir.join("curve.json"), serde_json::to_string_pretty(&results)? + "\n")?;
-    fs::write(dir.join("curve.svg"), plot(&results).svg())?;
-    Ok(results)
-}
-
-fn plot(results: &Results) -> Plot {
-    let line = |(name, ..): (&'static str, Case, bool)| {
-        let own = results.points.iter().filter(|point| point.case == name);
-        let points = own.map(|point| (f64::from(point.flows), point.median.cycles_per_packet)).collect();
-        Line { name: name.into(), points }
-    };
-    Plot {
-        title: "One core, 64-byte frames: generator → weft → null".into(),
-        x: "distinct flows, in random order".into(),
-        y: "TSC cycles per packet".into(),
-        lines: CASES.into_iter().map(line).collect(),
+    progress.finish();
+    if !options.output.is_for_a_program() {
+        print!("{}", results.tables());
     }
+    let dir = &options.out;
+    fs::create_dir_all(dir).map_err(Error::file(dir))?;
+    results.write(&dir.join("curve.json"))?;
+    let cycles: Vec<_> = results.measurements.iter().filter(|one| one.metric == "cycles").collect();
+    let title = "One core, 64-byte frames: generator → weft → null";
+    let path = dir.join("curve.svg");
+    let svg = plot::over(&results, &cycles, "flows", title).svg();
+    fs::write(&path, svg).map_err(Error::file(&path))?;
+    eprintln!("written: {0}/curve.json {0}/curve.svg", dir.display());
+    options.output.finish(&results)
 }

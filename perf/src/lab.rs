@@ -7,6 +7,7 @@
 mod interrupt;
 mod netns;
 mod process;
+mod progress;
 
 use std::{
     fmt::Display,
@@ -17,7 +18,8 @@ use std::{
 
 pub use interrupt::{pause, watch};
 pub use netns::NetNs;
-pub use process::{Running, find, myself, output, output_of, present, succeeds};
+pub use process::{Running, find, myself, output, output_of, pin, present, succeeds};
+pub use progress::Progress;
 
 /// Why a benchmark could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,9 @@
 
 pub mod blast;
 pub mod clock;
+pub mod compare;
 pub mod core;
+pub mod cpu;
 pub mod curve;
 pub mod generator;
 pub mod lab;
@@ -21,6 +23,7 @@ pub mod ovs;
 pub mod peers;
 pub mod plot;
 pub mod pods;
+pub mod report;
 pub mod results;
 pub mod ruleset;
 pub mod scale;

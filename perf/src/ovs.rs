@@ -75,6 +75,11 @@ impl Ovs {
         self.dir.path().join("switch.ctl")
     }
 
+    /// The daemon's process id.
+    pub fn daemon(&self) -> u32 {
+        self.daemon.id()
+    }
+
     /// `ovs-vsctl`.
     pub fn configure(&self, arguments: &[&str]) -> Result<String, Error> {
         configure(&self.dir, arguments)

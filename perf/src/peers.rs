@@ -15,14 +15,16 @@ pub mod weft;
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use clap::Args;
-use serde::Serialize;
 use tempfile::TempDir;
 
 use self::{
     hugepages::{Hugepages, Pages},
-    report::Results,
+    report::Notebook,
 };
-use crate::lab::{Error, watch};
+use crate::{
+    lab::{Error, Progress, watch},
+    results::Output,
+};
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]
@@ -48,11 +50,13 @@ pub struct Options {
     /// Where to write peers.json and the chart.
     #[arg(long, default_value = "perf/results")]
     pub out: PathBuf,
+    /// Other ways to give results.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// What is asked of a switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// From port to port.
     Wire,
@@ -65,7 +69,7 @@ pub enum Kind {
 }
 
 /// What is measured of every contender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Case {
     /// Distinct flows.
     pub flows: u32,
@@ -73,14 +77,21 @@ pub struct Case {
     pub kind: Kind,
 }
 
+impl Kind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wire => "wire",
+            Self::L2 => "l2",
+            Self::L3 => "l3",
+            Self::Rules => "rules",
+        }
+    }
+}
+
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Wire => "wire",
-            Kind::L2 => "l2",
-            Kind::L3 => "l3",
-            Kind::Rules => "rules",
-        };
+        let kind = self.kind.name();
         match self.flows {
             1 => write!(f, "{kind}, 1 flow"),
             flows if flows % 1000 == 0 => write!(f, "{kind}, {} k flows", flows / 1000),
@@ -97,8 +108,7 @@ const CASES: [(u32, &[Kind]); 3] = [
 ];
 
 /// Who is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contender {
     /// The switch of this repository.
     Weft,
@@ -123,7 +133,7 @@ impl Contender {
 }
 
 /// One run of one case.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Sample {
     /// Time-stamp-counter cycles per packet, source and sink included.
     pub cycles: f64,
@@ -132,9 +142,6 @@ pub struct Sample {
     /// What else it tells of itself.
     pub details: BTreeMap<String, f64>,
 }
-
-/// All runs.
-pub type Samples = BTreeMap<(Case, Contender), Vec<Sample>>;
 
 /// What a benchmark of one number of flows needs.
 #[derive(Debug)]
@@ -149,31 +156,44 @@ pub struct Bench<'a> {
     pub pages: Pages,
 }
 
-/// Measures, prints a table, writes files. Whether weft did everything.
+/// Measures, prints tables, writes files. Whether weft did everything, and all that is expected holds.
 pub fn run(options: &Options) -> Result<bool, Error> {
     watch()?;
     let dir = TempDir::with_prefix("weft-perf-").map_err(Error::io("a temporary directory"))?;
     let hugepages = Hugepages::reserve(!options.small_pages)?;
-    let mut results = Results::new(options, hugepages.pages());
+    let mut notebook = Notebook::new(options, hugepages.pages());
     let mut benches = Vec::new();
     for (flows, kinds) in CASES {
         let capture = capture::write(dir.path(), flows)?;
         benches.push((Bench { options, flows, capture, pages: hugepages.pages() }, kinds));
     }
+    let contenders: Vec<_> = CONTENDERS.into_iter().filter(|one| !notebook.skips(*one)).collect();
+    let steps = options.runs as usize * benches.len() * contenders.len();
+    let mut progress = Progress::new("peers", steps as u64);
     for run in 1..=options.runs {
         for (bench, kinds) in &benches {
-            for contender in CONTENDERS {
-                if results.skipped.contains_key(&contender) {
-                    continue;
-                }
-                let progress = format!("run {run} of {}, {}", options.runs, contender.name());
-                results.take(&progress, contender, measure(contender, bench, kinds))?;
+            for contender in &contenders {
+                progress.begin(&format!("run {run} of {}, {}", options.runs, contender.name()));
+                notebook.take(&progress, *contender, measure(*contender, bench, kinds))?;
+                progress.done();
             }
         }
     }
-    print!("{}", results.table());
-    results.write(&options.out)?;
-    Ok(!results.weft_failed())
+    progress.finish();
+    notebook.add_net(&cases());
+    if !options.output.is_for_a_program() {
+        print!("{}", notebook.results.tables());
+    }
+    notebook.write(&options.out)?;
+    options.output.finish(&notebook.results)
+}
+
+/// Every case.
+fn cases() -> Vec<Case> {
+    CASES
+        .iter()
+        .flat_map(|(flows, kinds)| kinds.iter().map(|kind| Case { flows: *flows, kind: *kind }))
+        .collect()
 }
 
 fn measure(contender: Contender, bench: &Bench<'_>, kinds: &[Kind]) -> Result<Vec<(Case, Sample)>, Error> {

@@ -11,6 +11,7 @@ mod axis;
 mod expect;
 mod file;
 mod output;
+pub mod table;
 
 use std::{env, time::SystemTime};
 
@@ -263,6 +264,25 @@ impl Results {
         });
     }
 
+    /// Takes in what another part of the same benchmark gave; the date and the command line stay the first part's, the other
+    /// command lines become notes.
+    pub fn join(&mut self, other: Self) {
+        for one in other.measurements {
+            let is_same = |known: &&mut Measurement| known.what() == one.what() && known.system == one.system;
+            match self.measurements.iter_mut().find(is_same) {
+                Some(known) => known.runs.extend(one.runs),
+                None => self.measurements.push(one),
+            }
+        }
+        add_new(&mut self.limits, other.limits);
+        add_new(&mut self.notes, other.notes);
+        add_new(&mut self.notes, vec![format!("And: {}.", other.command.join(" "))]);
+        add_new(&mut self.systems, other.systems);
+        add_new(&mut self.testbed.ports, other.testbed.ports);
+        add_new(&mut self.missing, other.missing);
+        self.series.extend(other.series);
+    }
+
     /// A system by its name.
     pub fn system(&self, name: &str) -> Option<&System> {
         self.systems.iter().find(|system| system.name == name)
@@ -289,6 +309,14 @@ impl Measurement {
     /// What tells it from others, but for the system.
     pub fn what(&self) -> (&str, &str, &Axes) {
         (&self.test, &self.metric, &self.axes)
+    }
+}
+
+fn add_new<T: PartialEq>(known: &mut Vec<T>, others: Vec<T>) {
+    for other in others {
+        if !known.contains(&other) {
+            known.push(other);
+        }
     }
 }
 

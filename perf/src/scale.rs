@@ -5,32 +5,93 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use clap::Args;
 use weft_dataplane::thread::{Command, Idle};
 
-use crate::core::{self, Bench, Layout, Setup};
+use crate::{
+    core::{self, Bench, Case, Layout, Setup, verb},
+    lab::{Error, Progress, pause, watch},
+    results::{Axes, Better, Figure, Output, Results, axes},
+};
 
-/// What several threads did.
-#[derive(Debug, Clone, Serialize)]
-pub struct Scaling {
-    /// The cores, one thread each.
+/// What to measure.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// What the packets go through.
+    #[arg(long, value_enum, default_value = "l3")]
+    pub case: Case,
+    /// Distinct flows, in random order, of each thread.
+    #[arg(long, default_value_t = 100_000)]
+    pub flows: u32,
+    /// Runs of each, in turns; the median counts.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Each run for so long, seconds.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// The cores.
+    #[arg(long, value_delimiter = ',', default_value = "0,1")]
     pub cpus: Vec<usize>,
-    /// Each alone, one after the other, packets per second, millions.
-    pub alone_mpps: Vec<f64>,
-    /// All at once, their sum.
-    pub together_mpps: f64,
-    /// One thread receives and decides, another sends: packets that arrived per second, millions.
-    pub handed_over_mpps: Option<f64>,
+    /// Other ways to give results.
+    #[command(flatten)]
+    pub output: Output,
 }
 
-/// Runs the case on each core alone, on all at once, and handed over from the first core to the second.
-pub fn run(setup: &Setup, cpus: &[usize]) -> io::Result<Scaling> {
-    let alone = |&cpu: &usize| measure(setup, &Layout::apart(1), &[cpu]);
-    let alone_mpps = cpus.iter().map(alone).collect::<io::Result<_>>()?;
-    let together_mpps = measure(setup, &Layout::apart(cpus.len()), cpus)?;
-    let pair = cpus.get(..2);
-    let handed_over_mpps = pair.map(|pair| measure(setup, &Layout::handed_over(), pair)).transpose()?;
-    Ok(Scaling { cpus: cpus.to_vec(), alone_mpps, together_mpps, handed_over_mpps })
+/// Runs the case on each core alone, on two and more at once, and handed over from the first core to the second.
+pub fn run(options: &Options) -> Result<bool, Error> {
+    watch()?;
+    let Options { case, runs, seconds, .. } = *options;
+    let setup = Setup { case, flows: options.flows.max(1), rules: 0, ipv6: false, seconds };
+    let mut results = verb::results("scale", options.cpus[0]);
+    results.notes =
+        vec![format!("64-byte frames, gen to null; the cores are {:?}, in this order.", options.cpus)];
+    let mut progress = Progress::new("scale", runs.into());
+    for run in 1..=runs {
+        progress.begin(&format!("run {run} of {runs}"));
+        once(&setup, &options.cpus, &mut results, &progress)?;
+        progress.done();
+    }
+    progress.finish();
+    if !options.output.is_for_a_program() {
+        print!("{}", results.tables());
+    }
+    options.output.finish(&results)
+}
+
+fn once(setup: &Setup, cpus: &[usize], results: &mut Results, progress: &Progress) -> Result<(), Error> {
+    let test = format!("{}-scale", setup.case.word());
+    let mut add = |metric: &str, words: &str, better, value: f64, under: [(&str, usize); 1]| {
+        let under: Axes = axes([(under[0].0, under[0].1.into()), ("flows", setup.flows.into())]);
+        let title = format!("{}: {words}", setup.case.word());
+        results.add(
+            Figure { test: &test, metric, title: &title, unit: "Mpps", better },
+            "weft",
+            &under,
+            value,
+        );
+        progress.say(&format!("{words}: {value:.1} Mpps"));
+    };
+    let measure = |layout: &Layout, cpus: &[usize]| {
+        pause(Duration::ZERO)?; // Ctrl-C
+        measure(setup, layout, cpus).map_err(Error::io("threads in memory"))
+    };
+    let mut sum = 0.0;
+    for cpu in cpus {
+        let alone = measure(&Layout::apart(1), &[*cpu])?;
+        add("rate-alone", "packets per second of a core alone", Better::Neither, alone, [("core", *cpu)]);
+        sum += alone;
+    }
+    add("rate", "packets per second, together", Better::More, sum / cpus.len() as f64, [("cores", 1)]);
+    for count in 2..=cpus.len() {
+        let together = measure(&Layout::apart(count), &cpus[..count])?;
+        add("rate", "packets per second, together", Better::More, together, [("cores", count)]);
+    }
+    if let Some(pair) = cpus.get(..2) {
+        let handed_over = measure(&Layout::handed_over(), pair)?;
+        let words = "packets per second, handed from one core to another";
+        add("rate-handed-over", words, Better::More, handed_over, [("cores", 2)]);
+    }
+    Ok(())
 }
 
 /// Packets that the sink takes per second, millions, once every flow is known.

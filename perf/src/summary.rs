@@ -1,7 +1,7 @@
 //! Several runs of one figure.
 
 /// What is quoted of them.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     /// How many.
     pub runs: usize,

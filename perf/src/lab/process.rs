@@ -196,6 +196,14 @@ pub fn present(program: &str, package: &str) -> Result<PathBuf, Error> {
     find(program).ok_or_else(|| Error::Absent { program: program.to_owned(), remedy })
 }
 
+/// Keeps this thread on one core.
+pub fn pin(cpu: usize) -> Result<(), Error> {
+    if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("--cpu {cpu}: this process may not run there; choose another core")))
+}
+
 /// This program.
 pub fn myself() -> Result<String, Error> {
     let path = env::current_exe().map_err(Error::io("this program's path"))?;

@@ -2,8 +2,6 @@
 
 use std::{fs, path::Path};
 
-use serde::Serialize;
-
 use crate::lab::Error;
 
 const SYSCTL: &str = "/proc/sys/vm/nr_hugepages";
@@ -11,8 +9,7 @@ const SYSCTL: &str = "/proc/sys/vm/nr_hugepages";
 const PAGES: u64 = 1024;
 
 /// What DPDK's memory is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pages {
     /// 2 MiB pages.
     Huge,

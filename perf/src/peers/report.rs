@@ -1,76 +1,46 @@
-//! What was measured in memory: as a table, as JSON, as a chart.
+//! What was measured in memory: noted, and drawn.
 
-use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use serde::Serialize;
-
-use super::{
-    CASES, CONTENDERS, Case, Contender, Kind, Options, Sample, Samples, hugepages::Pages,
-    weft::SOURCE_AND_SINK,
-};
+use super::{CONTENDERS, Case, Contender, Kind, Options, Sample, hugepages::Pages, weft::SOURCE_AND_SINK};
 use crate::{
-    lab::{Error, present},
+    lab::{Error, Progress, present},
     ovs,
-    plot::{Bars, Series},
+    plot::Bars,
     pods::testpmd,
-    summary::Summary,
-    testbed::Testbed,
+    results::{self, Axes, Better, Figure, Measurement, Missing, Results, axes},
 };
 
-/// Everything, and what it was made on.
-#[derive(Debug, Clone)]
-pub struct Results {
-    /// Who can't be measured here, and why.
-    pub skipped: BTreeMap<Contender, String>,
-    samples: Samples,
-    errors: Vec<(Contender, String)>,
-    head: Head,
+/// What a path without a kernel can't tell.
+const LIMITS: [&str; 3] = [
+    "Frames come from memory and go nowhere: no card, no kernel, no wait. It is what deciding costs, and nothing else.",
+    "Making and taking frames is not the same work for weft and its peers: `net` is without it, by what each of them costs \
+     alone.",
+    "Cycles are the time-stamp counter's: a core that runs faster than it does more in each.",
+];
+
+/// What there is so far.
+#[derive(Debug)]
+pub struct Notebook {
+    /// All of it.
+    pub results: Results,
+    skipped: BTreeSet<Contender>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Head {
-    machine: Testbed,
-    versions: BTreeMap<Contender, String>,
-    /// What the peers' memory is made of.
-    pages: Pages,
-    runs: u32,
-    seconds: u64,
-    cpu: usize,
-    rules: usize,
-}
-
-/// One contender's figures in one case.
-#[derive(Debug, Clone, Serialize)]
-struct Figure {
-    contender: Contender,
-    #[serde(flatten)]
-    case: Case,
-    /// Cycles per packet, source and sink included.
-    cycles: Summary,
-    /// The median without source and sink.
-    net_cycles: Option<f64>,
-    mpps: Summary,
-    /// Median cycles divided by weft's in the same case.
-    by_weft: Option<f64>,
-    /// The same without source and sink.
-    net_by_weft: Option<f64>,
-    /// What it told of itself in the last run.
-    details: BTreeMap<String, f64>,
-}
-
-#[derive(Serialize)]
-struct File<'a> {
-    #[serde(flatten)]
-    head: &'a Head,
-    figures: Vec<Figure>,
-    skipped: &'a BTreeMap<Contender, String>,
-    errors: &'a [(Contender, String)],
-}
-
-impl Results {
-    /// Nothing yet.
+impl Notebook {
+    /// Nothing yet: who can be measured, and why others can't.
     pub fn new(options: &Options, pages: Pages) -> Self {
-        let mut skipped = BTreeMap::new();
+        let mut results = Results::new("peers");
+        results.limits = LIMITS.map(str::to_owned).into();
+        results.notes.push(format!(
+            "{} runs of {} s each, in turns, on core {}; {} rules in the case with many; the peers' memory is made of {} pages.",
+            options.runs,
+            options.seconds,
+            options.cpu,
+            options.rules,
+            if pages == Pages::Huge { "huge" } else { "small" }
+        ));
+        let mut notebook = Self { results, skipped: BTreeSet::new() };
         let peers = [
             (Contender::OvsDpdk, &ovs::PROGRAMS[..], ovs::PACKAGE),
             (Contender::Testpmd, &[testpmd::PROGRAM], testpmd::PACKAGE),
@@ -78,178 +48,137 @@ impl Results {
         for (contender, programs, package) in peers {
             if let Some(error) = programs.iter().find_map(|program| present(program, package).err()) {
                 eprintln!("{} is skipped: {error}", contender.name());
-                skipped.insert(contender, error.to_string());
+                notebook.skipped.insert(contender);
+                notebook.miss(contender, error.to_string(), false);
             }
         }
-        let mut versions = BTreeMap::from([(Contender::Weft, format!("weft {}", env!("CARGO_PKG_VERSION")))]);
-        versions.extend(ovs::version().ok().map(|version| (Contender::OvsDpdk, version)));
-        versions.extend(testpmd::version().ok().map(|version| (Contender::Testpmd, version)));
-        let Options { runs, seconds, cpu, rules, .. } = *options;
-        let head = Head { machine: Testbed::this(), versions, pages, runs, seconds, cpu, rules };
-        Self { skipped, samples: Samples::new(), errors: Vec::new(), head }
+        for contender in CONTENDERS {
+            notebook.results.systems.push(system(contender));
+        }
+        notebook
+    }
+
+    fn miss(&mut self, contender: Contender, reason: String, failed: bool) {
+        let (test, system) = (String::new(), contender.name().into());
+        self.results.missing.push(Missing { test, system, axes: Axes::new(), reason, failed });
+    }
+
+    /// Whether it can't be measured here.
+    pub fn skips(&self, contender: Contender) -> bool {
+        self.skipped.contains(&contender)
     }
 
     /// One run of one contender; passes an interruption on.
     pub fn take(
         &mut self,
-        progress: &str,
+        progress: &Progress,
         contender: Contender,
         outcome: Result<Vec<(Case, Sample)>, Error>,
     ) -> Result<(), Error> {
         match outcome {
             Ok(samples) => {
                 for (case, sample) in samples {
-                    eprintln!("{progress}, {case}: {:.1} cycles, {:.1} Mpps", sample.cycles, sample.mpps);
-                    self.samples.entry((case, contender)).or_default().push(sample);
+                    progress.say(&format!("{case}: {:.1} cycles, {:.1} Mpps", sample.cycles, sample.mpps));
+                    self.add(case, contender, &sample);
                 }
             }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => {
-                eprintln!("{progress}: failed: {error}");
-                self.errors.push((contender, error.to_string()));
+                progress.say(&format!("failed: {error}"));
+                self.miss(contender, format!("failed: {error}"), true);
             }
         }
         Ok(())
     }
 
-    /// Whether weft could not be measured.
-    pub fn weft_failed(&self) -> bool {
-        self.errors.iter().any(|(contender, _)| *contender == Contender::Weft)
+    fn add(&mut self, case: Case, contender: Contender, sample: &Sample) {
+        self.figure(case, contender, CYCLES, sample.cycles);
+        self.figure(case, contender, RATE, sample.mpps);
+        for (name, value) in &sample.details {
+            self.figure(case, contender, (name, name, "", Better::Neither), *value);
+        }
     }
 
-    fn summary(&self, case: Case, contender: Contender, pick: fn(&Sample) -> f64) -> Option<Summary> {
-        let samples = self.samples.get(&(case, contender))?;
-        Summary::of(samples.iter().map(pick).collect())
+    fn figure(
+        &mut self,
+        case: Case,
+        contender: Contender,
+        (metric, words, unit, better): (&str, &str, &str, Better),
+        value: f64,
+    ) {
+        let test = case.kind.name();
+        let title = format!("{test}, 64 bytes: {words}");
+        let figure = Figure { test, metric, title: &title, unit, better };
+        self.results.add(figure, contender.name(), &flows(case), value);
     }
 
-    fn cycles(&self, case: Case, contender: Contender) -> Option<f64> {
-        Some(self.summary(case, contender, |sample| sample.cycles)?.median)
-    }
-
-    /// Cycles of the decision alone: less weft's own source and sink, or less testpmd with as many flows.
-    fn net(&self, case: Case, contender: Contender) -> Option<f64> {
-        let all = self.cycles(case, contender)?;
-        let rest = match contender {
-            Contender::Weft => {
-                let rest = |sample: &Sample| sample.details.get(SOURCE_AND_SINK).copied().unwrap_or(0.0);
-                self.summary(case, contender, rest)?.median
-            }
-            Contender::OvsDpdk => self.cycles(Case { kind: Kind::Wire, ..case }, Contender::Testpmd)?,
-            Contender::Testpmd => return None,
+    fn runs(&self, case: Case, contender: Contender, metric: &str) -> Vec<f64> {
+        let axes = flows(case);
+        let is_it = |one: &&Measurement| {
+            (&*one.test, &*one.metric, &*one.system) == (case.kind.name(), metric, contender.name())
+                && one.axes == axes
         };
-        Some(all - rest)
+        self.results.measurements.iter().find(is_it).map(|one| one.runs.clone()).unwrap_or_default()
     }
 
-    fn figure(&self, case: Case, contender: Contender) -> Option<Figure> {
-        let cycles = self.summary(case, contender, |sample| sample.cycles)?;
-        let net_cycles = self.net(case, contender);
-        let by_weft = self.cycles(case, Contender::Weft).map(|weft| cycles.median / weft);
-        let net_by_weft = net_cycles.zip(self.net(case, Contender::Weft)).map(|(own, weft)| own / weft);
-        let last = self.samples.get(&(case, contender)).and_then(|samples| samples.last());
-        Some(Figure {
-            contender,
-            case,
-            cycles,
-            net_cycles,
-            mpps: self.summary(case, contender, |sample| sample.mpps)?,
-            by_weft,
-            net_by_weft,
-            details: last.map(|sample| sample.details.clone()).unwrap_or_default(),
-        })
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        let of_case = |case| CONTENDERS.into_iter().filter_map(move |contender| self.figure(case, contender));
-        cases().into_iter().flat_map(of_case).collect()
-    }
-
-    /// One line for each case and contender.
-    pub fn table(&self) -> String {
-        let Head { machine, runs, seconds, cpu, .. } = &self.head;
-        let mut text = format!(
-            "{}, {} cores, Linux {}. 64-byte frames from memory to memory on core {cpu}; TSC cycles per packet, \
-             medians of {runs} runs of {seconds} s (least–most)\n\n{:<20} {:<9} {:>7} {:<17} {:>7} {:>7} {:>7} {:>7}\n",
-            machine.cpu,
-            machine.cores,
-            machine.kernel,
-            "case",
-            "",
-            "cycles",
-            "",
-            "Mpps",
-            "÷ weft",
-            "net",
-            "÷ weft"
-        );
-        for figure in self.figures() {
-            let Figure { case, contender, cycles, mpps, by_weft, net_cycles, net_by_weft, .. } = figure;
-            let spread = format!("({:.1}–{:.1})", cycles.min, cycles.max);
-            let (case, name) = (case.to_string(), contender.name());
-            let optional = |value: Option<f64>, digits: usize| {
-                value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
-            };
-            let _ = writeln!(
-                text,
-                "{case:<20} {name:<9} {:>7.1} {spread:<17} {:>7.1} {:>7} {:>7} {:>7}",
-                cycles.median,
-                mpps.median,
-                optional(by_weft, 2),
-                optional(net_cycles, 1),
-                optional(net_by_weft, 2)
-            );
+    /// Adds cycles of the decision alone, run by run: less weft's own source and sink, or less testpmd with as many flows.
+    pub fn add_net(&mut self, cases: &[Case]) {
+        for case in cases {
+            let wire = Case { kind: Kind::Wire, ..*case };
+            let rests = [
+                (Contender::Weft, self.runs(*case, Contender::Weft, SOURCE_AND_SINK)),
+                (Contender::OvsDpdk, self.runs(wire, Contender::Testpmd, CYCLES.0)),
+            ];
+            for (contender, rest) in rests {
+                for (all, rest) in self.runs(*case, contender, CYCLES.0).into_iter().zip(rest) {
+                    self.figure(*case, contender, NET, all - rest);
+                }
+            }
         }
-        text += "\nnet: without weft's own source and sink, or without testpmd's cycles with as many flows\n";
-        for (contender, why) in &self.skipped {
-            let _ = writeln!(text, "{} was skipped: {why}", contender.name());
-        }
-        for (contender, error) in &self.errors {
-            let _ = writeln!(text, "{} failed: {error}", contender.name());
-        }
-        text
     }
 
     /// Writes `peers.json` and `peers.svg`.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
         fs::create_dir_all(dir).map_err(Error::file(dir))?;
-        let file =
-            File { head: &self.head, figures: self.figures(), skipped: &self.skipped, errors: &self.errors };
-        let json = serde_json::to_string_pretty(&file)
-            .map_err(|error| Error::Io { what: "peers.json".into(), source: error.into() })?;
-        for (name, text) in [("peers.json", json + "\n"), ("peers.svg", self.chart().svg())] {
-            let path = dir.join(name);
-            fs::write(&path, text).map_err(Error::file(&path))?;
-        }
+        self.results.write(&dir.join("peers.json"))?;
+        let path = dir.join("peers.svg");
+        fs::write(&path, chart(&self.results).svg()).map_err(Error::file(&path))?;
         eprintln!("written: {0}/peers.json {0}/peers.svg", dir.display());
         Ok(())
     }
+}
 
-    /// Where weft is, testpmd with as many flows beside it: the floor.
-    fn chart(&self) -> Bars {
-        let shown =
-            || cases().into_iter().filter(|case| self.samples.contains_key(&(*case, Contender::Weft)));
-        let series = |contender: Contender| {
-            let value = |case: Case| {
-                let kind = if contender == Contender::Testpmd { Kind::Wire } else { case.kind };
-                let summary = self.summary(Case { kind, ..case }, contender, |sample| sample.cycles)?;
-                Some((summary.median, summary.min, summary.max))
-            };
-            Series { name: contender.name().into(), values: shown().map(value).collect() }
-        };
-        Bars {
-            title: "From memory to memory, one core, 64-byte frames (less is better)".into(),
-            x: "TSC cycles per packet, source and sink included (testpmd decides nothing)".into(),
-            groups: shown().map(|case| case.to_string()).collect(),
-            series: CONTENDERS.map(series).into(),
-        }
+const CYCLES: (&str, &str, &str, Better) =
+    ("cycles", "cycles per packet, source and sink included", "TSC cycles", Better::Less);
+const RATE: (&str, &str, &str, Better) = ("rate", "packets per second", "Mpps", Better::More);
+const NET: (&str, &str, &str, Better) =
+    ("net-cycles", "cycles per packet without source and sink", "TSC cycles", Better::Less);
+
+fn flows(case: Case) -> Axes {
+    axes([("flows", case.flows.into())])
+}
+
+fn system(contender: Contender) -> results::System {
+    let (about, version) = match contender {
+        Contender::Weft => ("weft's pipeline", Ok(format!("weft {}", env!("CARGO_PKG_VERSION")))),
+        Contender::OvsDpdk => ("Open vSwitch, userspace datapath", ovs::version()),
+        Contender::Testpmd => ("DPDK testpmd, io: decides nothing", testpmd::version()),
+    };
+    results::System {
+        name: contender.name().into(),
+        about: about.into(),
+        version: version.unwrap_or_default(),
+        mode: if contender == Contender::Weft { "gen to null" } else { "net_pcap to net_null" }.into(),
+        is_weft: contender == Contender::Weft,
+        is_baseline: contender == Contender::Weft,
     }
 }
 
-/// Every case, those of testpmd alone included.
-fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
-    for (flows, kinds) in CASES {
-        let all = [Kind::Wire].iter().chain(kinds.iter().filter(|kind| **kind != Kind::Wire));
-        cases.extend(all.map(|kind| Case { flows, kind: *kind }));
-    }
-    cases
+/// Cycles, cases beside each other.
+fn chart(results: &Results) -> Bars {
+    let is_it = |one: &&Measurement| one.metric == CYCLES.0;
+    let chosen: Vec<_> = results.measurements.iter().filter(is_it).collect();
+    let title = "From memory to memory, one core, 64-byte frames (less is better)";
+    let x = "TSC cycles per packet, source and sink included (testpmd decides nothing)";
+    Bars { x: x.into(), ..Bars::by_system(title, results, &chosen) }
 }

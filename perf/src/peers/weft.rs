@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use super::{Bench, Case, Kind, Sample};
-use crate::lab::{Error, myself, output_of};
+use crate::{
+    lab::{Error, myself, output_of},
+    results::Results,
+};
 
 /// Runs every case once.
 pub fn run(bench: &Bench<'_>, kinds: &[Kind]) -> Result<Vec<(Case, Sample)>, Error> {
@@ -24,13 +27,16 @@ fn one(bench: &Bench<'_>, case: Case) -> Result<(Case, Sample), Error> {
     command.args(["--seconds", &options.seconds.to_string()]);
     let said = output_of(&mut command, None, Duration::from_secs(options.seconds + 60))?;
     let unread = || Error::unread("weft-perf core", "cycles per packet", &said);
-    let outcome: serde_json::Value = serde_json::from_str(&said).map_err(|_| unread())?;
-    let field = |name: &str| outcome[name].as_f64().ok_or_else(unread);
+    let results: Results = serde_json::from_str(&said).map_err(|_| unread())?;
+    let run = |metric: &str| {
+        let found = results.measurements.iter().find(|one| one.metric == metric);
+        found.and_then(|one| one.runs.first().copied()).ok_or_else(unread)
+    };
     let details = BTreeMap::from([
-        (SOURCE_AND_SINK.to_owned(), field("source_and_sink_cycles")?),
-        ("hit percent".to_owned(), field("hit_percent")?),
+        (SOURCE_AND_SINK.to_owned(), run("source-and-sink-cycles")?),
+        ("hit percent".to_owned(), run("hits")?),
     ]);
-    Ok((case, Sample { cycles: field("cycles_per_packet")?, mpps: field("mpps")?, details }))
+    Ok((case, Sample { cycles: run("cycles")?, mpps: run("rate")?, details }))
 }
 
 /// The detail that says what making and taking packets costs.

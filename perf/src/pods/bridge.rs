@@ -36,6 +36,12 @@ impl System for Bridge {
             pods.switch.ip(&["link", "set", pod.veth, "master", "bridge0"])?;
         }
         let next_hop = pods.b.mac;
-        Ok(Between { switch: None, pods, mode: "in the kernel, on the sender's core".into(), next_hop })
+        Ok(Between {
+            switch: None,
+            pids: Vec::new(),
+            pods,
+            mode: "in the kernel, on the sender's core".into(),
+            next_hop,
+        })
     }
 }

@@ -1,17 +1,18 @@
 //! `weft-perf idle`: what weftd costs while nothing happens, and how soon it is back.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::{system::Cores, topology::Pods, weft::Weft};
 use crate::{
+    cpu::Meter,
     lab::{Error, pause, watch},
-    summary::Summary,
+    results::{self, Axes, Better, Figure, Output, Results},
 };
 
 /// What to measure.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Idle for so long.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
@@ -22,45 +23,59 @@ pub struct Options {
     /// The core of the PMD thread.
     #[arg(long, default_value_t = 1)]
     pub cpu_switch: usize,
+    /// Other ways to give results.
+    #[command(flatten)]
+    pub output: Output,
 }
 
-/// Four ports, two of them taps of pods; `idle = "adaptive"`.
-pub fn run(options: &Options) -> Result<(), Error> {
+/// Four ports, two of them taps of pods; `idle = "adaptive"`. Whether all that is expected holds.
+pub fn run(options: &Options) -> Result<bool, Error> {
     watch()?;
     let pods = Pods::new()?;
     let cores = Cores { pods: options.cpu_pods, switch: options.cpu_switch };
     let weftd = Weft::Tap.start(&pods, cores, "adaptive")?;
     pods.wait_until_reachable()?;
-    pause(Duration::from_secs(1))?;
-    let before = cpu_time_ns(weftd.daemon.id())?;
-    pause(Duration::from_secs(options.seconds))?;
-    let took = cpu_time_ns(weftd.daemon.id())?.saturating_sub(before);
-    let share = took as f64 / (options.seconds * 1_000_000_000) as f64;
-    println!("weftd, idle, took {:.2} % of a core", 100.0 * share);
-    for (what, count, interval) in [("after 0.3 s of silence", 15, "0.3"), ("every 10 ms", 50, "0.01")] {
-        let Summary { median, min, max, .. } = ping(&pods, options.cpu_pods, count, interval)?;
-        println!("a ping {what}: {median:.0} µs there and back (median of {count}; {min:.0}–{max:.0})");
-    }
-    Ok(())
-}
-
-/// Of all threads.
-fn cpu_time_ns(pid: u32) -> Result<u64, Error> {
-    let tasks = format!("/proc/{pid}/task");
-    let entries = fs::read_dir(&tasks).map_err(Error::file(Path::new(&tasks)))?;
-    // A thread that ends meanwhile took nothing worth counting.
-    let of_thread = |entry: fs::DirEntry| {
-        let text = fs::read_to_string(entry.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
+    let mut results = Results::new("idle");
+    results.notes.push("weftd with four ports, two of them taps of pods; idle = \"adaptive\".".into());
+    let system = results::System {
+        name: "weft-tap".into(),
+        about: "weft, tap".into(),
+        version: format!("weft {}", env!("CARGO_PKG_VERSION")),
+        mode: weftd.mode.clone(),
+        is_weft: true,
+        is_baseline: false,
     };
-    Ok(entries.filter_map(Result::ok).filter_map(of_thread).sum())
+    results.systems.push(system);
+    let mut add = |metric: &str, title: &str, unit: &str, values: &[f64]| {
+        let figure = Figure { test: "idle", metric, title, unit, better: Better::Less };
+        values.iter().for_each(|value| results.add(figure, "weft-tap", &Axes::new(), *value));
+    };
+    pause(Duration::from_secs(1))?;
+    for _ in 0..options.seconds {
+        let meter = Meter::start(&[weftd.daemon.id()])?;
+        pause(Duration::from_secs(1))?;
+        let usage = meter.stop()?;
+        let took: f64 = usage.threads.iter().map(|thread| thread.user + thread.kernel).sum();
+        let share = 100.0 * took / usage.elapsed.as_secs_f64();
+        add("cpu", "weftd at rest, each second", "% of a core", &[share]);
+    }
+    let pings = [("ping-after-silence", "a ping after 0.3 s of silence", 15, "0.3")];
+    for (metric, title, count, interval) in
+        pings.into_iter().chain([("ping", "a ping every 10 ms", 50, "0.01")])
+    {
+        add(metric, title, "µs", &ping(&pods, options.cpu_pods, count, interval)?);
+    }
+    if !options.output.is_for_a_program() {
+        print!("{}", results.tables());
+    }
+    options.output.finish(&results)
 }
 
-fn ping(pods: &Pods, cpu: usize, count: u32, interval: &str) -> Result<Summary, Error> {
+fn ping(pods: &Pods, cpu: usize, count: u32, interval: &str) -> Result<Vec<f64>, Error> {
     let (count, cpu) = (count.to_string(), cpu.to_string());
     let command = ["taskset", "-c", &cpu, "ping", "-n", "-c", &count, "-i", interval, pods.b.address];
     let said = pods.a.ns.output(&command)?;
-    Summary::of(times(&said)).ok_or_else(|| Error::unread("ping", "time", &said))
+    Some(times(&said)).filter(|times| !times.is_empty()).ok_or_else(|| Error::unread("ping", "time", &said))
 }
 
 /// Microseconds, of `… time=0.129 ms`.

@@ -68,7 +68,8 @@ impl System for Ports {
         }
         ovs.replace_flows("actions=NORMAL")?;
         let next_hop = pods.b.mac;
-        Ok(Between { switch: Some(Box::new(ovs)), pods, mode, next_hop })
+        let pids = vec![ovs.daemon()];
+        Ok(Between { switch: Some(Box::new(ovs)), pids, pods, mode, next_hop })
     }
 }
 

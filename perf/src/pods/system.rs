@@ -1,6 +1,6 @@
 //! What can be between two pods. One more peer: a file beside this one with a [`System`], and its line in [`ALL`].
 
-use super::{bridge, ovs, testpmd, topology::Pods, weft};
+use super::{bridge, ovs, routing, testpmd, topology::Pods, weft};
 use crate::lab::{Error, present};
 use weft_wire::Mac;
 
@@ -37,6 +37,8 @@ pub struct Between {
     // Dropped in this order: the switch lets go of its ports before the namespaces go.
     /// The switch, if it is not the kernel itself.
     pub switch: Option<Box<dyn Send>>,
+    /// Its processes.
+    pub pids: Vec<u32>,
     /// The pods.
     pub pods: Pods,
     /// The mode of its ports.
@@ -46,11 +48,12 @@ pub struct Between {
 }
 
 /// Every system, in the order in which they are measured and shown.
-pub const ALL: [&dyn System; 9] = [
+pub const ALL: [&dyn System; 10] = [
     &weft::Weft::Tap,
     &weft::Weft::Packet,
     &weft::Weft::Xsk,
     &bridge::Bridge,
+    &routing::Routing,
     &ovs::Ports::Afxdp,
     &ovs::Ports::Tap,
     &ovs::Ports::TapTso,

@@ -54,7 +54,8 @@ impl System for Testpmd {
         // Its output, which would tell, is buffered.
         running.until("forwarding by testpmd", Duration::from_secs(40), |_| pods.reachable())?;
         let (mode, next_hop) = ("AF_XDP, PMD thread spins".into(), pods.b.mac);
-        Ok(Between { switch: Some(Box::new((running, dir))), pods, mode, next_hop })
+        let pids = vec![running.id()];
+        Ok(Between { switch: Some(Box::new((running, dir))), pids, pods, mode, next_hop })
     }
 }
 

@@ -1,19 +1,21 @@
 //! What is sent from pod a to pod b, and what is counted.
 
-use std::time::{Duration, Instant};
+use std::{process::Command, time::Duration};
 
-use serde::Serialize;
 use tempfile::TempDir;
 
 use super::{
     system::{Between, Cores},
     topology::Pod,
 };
-use crate::lab::{Error, Running, find, myself, output_of, pause};
+use crate::{
+    cpu::{Meter, Usage},
+    lab::{Error, Running, find, myself, output_of, pause},
+    results::{Better, Figure},
+};
 
 /// A test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Test {
     /// UDP frames of 64 bytes, more than any switch takes.
     Udp64,
@@ -32,47 +34,53 @@ pub enum Test {
 /// Every test.
 pub const TESTS: [Test; 6] = [Test::Udp64, Test::Udp1514, Test::Tcp1, Test::Tcp4, Test::RrUdp, Test::RrTcp];
 
-/// A figure that a test gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Metric {
-    /// Of this test.
-    pub test: Test,
-    /// Its name in files.
-    pub name: &'static str,
-    /// For tables.
-    pub title: &'static str,
-    /// Its unit.
-    pub unit: &'static str,
-    /// Whether less is better.
-    pub less_is_better: bool,
-}
-
 /// Every figure, in the order in which they are shown.
-pub const METRICS: [Metric; 8] = [
-    rate(Test::Udp64, "udp64", "UDP, 64-byte frames, delivered", "Mpps"),
-    rate(Test::Udp1514, "udp1514", "UDP, 1514-byte frames, delivered", "Mpps"),
-    rate(Test::Tcp1, "tcp1", "TCP, one stream", "Gb/s"),
-    rate(Test::Tcp4, "tcp4", "TCP, four streams", "Gb/s"),
-    delay(Test::RrUdp, "rr-udp-p50", "UDP round trip, median"),
-    delay(Test::RrTcp, "rr-tcp-p50", "TCP round trip, median"),
-    delay(Test::RrUdp, "rr-udp-p99", "UDP round trip, 99th percentile"),
-    delay(Test::RrTcp, "rr-tcp-p99", "TCP round trip, 99th percentile"),
+pub const FIGURES: [Figure<'static>; 12] = [
+    rate(Test::Udp64, "UDP, 64-byte frames, delivered", "Mpps"),
+    rate(Test::Udp1514, "UDP, 1514-byte frames, delivered", "Mpps"),
+    rate(Test::Tcp1, "TCP, one stream", "Gb/s"),
+    rate(Test::Tcp4, "TCP, four streams", "Gb/s"),
+    delay(Test::RrUdp, "p50", "UDP round trip, median"),
+    delay(Test::RrTcp, "p50", "TCP round trip, median"),
+    delay(Test::RrUdp, "p99", "UDP round trip, 99th percentile"),
+    delay(Test::RrTcp, "p99", "TCP round trip, 99th percentile"),
+    beside(Test::Udp64, "offered", "UDP, 64-byte frames, offered", "Mpps"),
+    beside(Test::Udp1514, "offered", "UDP, 1514-byte frames, offered", "Mpps"),
+    beside(Test::Tcp1, "retransmits", "TCP, one stream, segments sent again", ""),
+    beside(Test::Tcp4, "retransmits", "TCP, four streams, segments sent again", ""),
 ];
 
-const fn rate(test: Test, name: &'static str, title: &'static str, unit: &'static str) -> Metric {
-    Metric { test, name, title, unit, less_is_better: false }
+const fn rate(test: Test, title: &'static str, unit: &'static str) -> Figure<'static> {
+    Figure { test: test.name(), metric: "rate", title, unit, better: Better::More }
 }
 
-const fn delay(test: Test, name: &'static str, title: &'static str) -> Metric {
-    Metric { test, name, title, unit: "µs", less_is_better: true }
+const fn delay(test: Test, metric: &'static str, title: &'static str) -> Figure<'static> {
+    Figure { test: test.name(), metric, title, unit: "µs", better: Better::Less }
 }
 
-/// What a test gave: figures by the names of [`METRICS`], and what else is worth keeping.
-pub type Figures = Vec<(&'static str, f64)>;
+const fn beside(
+    test: Test,
+    metric: &'static str,
+    title: &'static str,
+    unit: &'static str,
+) -> Figure<'static> {
+    Figure { test: test.name(), metric, title, unit, better: Better::Neither }
+}
+
+/// What one run of a test gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// By the names of metrics.
+    pub figures: Vec<(&'static str, f64)>,
+    /// What the processor did meanwhile.
+    pub usage: Usage,
+    /// Packets that arrived, where they are counted.
+    pub packets: Option<u64>,
+}
 
 impl Test {
     /// Its name in `--tests`.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Udp64 => "udp64",
             Self::Udp1514 => "udp1514",
@@ -99,16 +107,23 @@ impl Test {
     }
 
     /// Runs it once.
-    pub fn run(self, between: &Between, cores: Cores, seconds: u64) -> Result<Figures, Error> {
+    pub fn run(self, between: &Between, cores: Cores, seconds: u64) -> Result<Outcome, Error> {
         match self {
-            Self::Udp64 => udp(between, cores, seconds, ["udp64", "udp64 offered"], 64),
-            Self::Udp1514 => udp(between, cores, seconds, ["udp1514", "udp1514 offered"], 1514),
-            Self::Tcp1 => tcp(between, cores, seconds, ["tcp1", "tcp1 retransmits"], 1),
-            Self::Tcp4 => tcp(between, cores, seconds, ["tcp4", "tcp4 retransmits"], 4),
-            Self::RrUdp => round_trips(between, cores, seconds, ["rr-udp-p50", "rr-udp-p99"], false),
-            Self::RrTcp => round_trips(between, cores, seconds, ["rr-tcp-p50", "rr-tcp-p99"], true),
+            Self::Udp64 => udp(between, cores, seconds, 64),
+            Self::Udp1514 => udp(between, cores, seconds, 1514),
+            Self::Tcp1 => tcp(between, cores, seconds, 1),
+            Self::Tcp4 => tcp(between, cores, seconds, 4),
+            Self::RrUdp => round_trips(between, cores, seconds, false),
+            Self::RrTcp => round_trips(between, cores, seconds, true),
         }
     }
+}
+
+/// Runs what makes the traffic; what it printed, and what the processor did meanwhile.
+fn metered(between: &Between, command: &mut Command, limit_s: u64) -> Result<(String, Usage), Error> {
+    let meter = Meter::start(&between.pids)?;
+    let said = output_of(command, None, Duration::from_secs(limit_s))?;
+    Ok((said, meter.stop()?))
 }
 
 /// Counts the generator's frames as they enter pod b, and drops them there: what sockets cost is not the question.
@@ -132,13 +147,7 @@ fn arrived(pod: &Pod) -> Result<u64, Error> {
     entries.iter().find_map(|entry| entry["counter"]["packets"].as_u64()).ok_or_else(unread)
 }
 
-fn udp(
-    between: &Between,
-    cores: Cores,
-    seconds: u64,
-    names: [&'static str; 2],
-    size: u16,
-) -> Result<Figures, Error> {
+fn udp(between: &Between, cores: Cores, seconds: u64, size: u16) -> Result<Outcome, Error> {
     let (a, b) = (&between.pods.a, &between.pods.b);
     output_of(b.ns.command("nft").args(["-f", "-"]), Some(SINK), Duration::from_secs(10))?;
     between.pods.napi(true)?;
@@ -146,16 +155,15 @@ fn udp(
     command.args(["blast", "--device", "eth0", "--src-mac", &a.mac.to_string()]);
     command.args(["--dst-mac", &between.next_hop.to_string(), "--src", a.address, "--dst", b.address]);
     command.args(["--size", &size.to_string(), "--seconds", &seconds.to_string()]);
-    // A call into the kernel's generator takes its time, so that the run is longer than asked for: the clock counts.
-    let began = Instant::now();
-    let said = output_of(&mut command, None, Duration::from_secs(seconds + 30))?;
-    let elapsed = began.elapsed().as_secs_f64();
+    let (said, usage) = metered(between, &mut command, seconds + 30)?;
     pause(Duration::from_millis(50))?; // what is on its way
-    let delivered = arrived(b)? as f64 / elapsed / 1e6;
+    // A call into the kernel's generator takes its time, so that the run is longer than asked for: the clock counts.
+    let packets = arrived(b)?;
+    let delivered = packets as f64 / usage.elapsed.as_secs_f64() / 1e6;
     between.pods.napi(false)?;
     let offered = said.split_whitespace().nth(1).and_then(|word| word.parse().ok());
     let offered = offered.ok_or_else(|| Error::unread("weft-perf blast", "rate", &said))?;
-    Ok(vec![(names[0], delivered), (names[1], offered)])
+    Ok(Outcome { figures: vec![("rate", delivered), ("offered", offered)], usage, packets: Some(packets) })
 }
 
 /// Waits until somebody listens in a pod.
@@ -166,13 +174,7 @@ fn wait_for_server(server: &mut Running, pod: &Pod, tcp: bool, port: u16) -> Res
     })
 }
 
-fn tcp(
-    between: &Between,
-    cores: Cores,
-    seconds: u64,
-    names: [&'static str; 2],
-    streams: u32,
-) -> Result<Figures, Error> {
+fn tcp(between: &Between, cores: Cores, seconds: u64, streams: u32) -> Result<Outcome, Error> {
     let (a, b) = (&between.pods.a, &between.pods.b);
     let dir = TempDir::new().map_err(Error::io("a temporary directory"))?;
     let mut command = b.ns.pinned(cores.pods, "iperf3");
@@ -180,22 +182,15 @@ fn tcp(
     wait_for_server(&mut server, b, true, 5201)?;
     let mut command = a.ns.pinned(cores.pods, "iperf3");
     command.args(["-J", "-c", b.address, "-P", &streams.to_string(), "-t", &seconds.to_string()]);
-    let said =
-        output_of(command.args(["--connect-timeout", "3000"]), None, Duration::from_secs(seconds + 20))?;
+    let (said, usage) = metered(between, command.args(["--connect-timeout", "3000"]), seconds + 20)?;
     let unread = || Error::unread("iperf3", "rate at the receiver", &said);
     let end: serde_json::Value = serde_json::from_str(&said).map_err(|_| unread())?;
     let rate = end["end"]["sum_received"]["bits_per_second"].as_f64().ok_or_else(unread)?;
     let again = end["end"]["sum_sent"]["retransmits"].as_f64().unwrap_or(0.0);
-    Ok(vec![(names[0], rate / 1e9), (names[1], again)])
+    Ok(Outcome { figures: vec![("rate", rate / 1e9), ("retransmits", again)], usage, packets: None })
 }
 
-fn round_trips(
-    between: &Between,
-    cores: Cores,
-    seconds: u64,
-    names: [&'static str; 2],
-    tcp: bool,
-) -> Result<Figures, Error> {
+fn round_trips(between: &Between, cores: Cores, seconds: u64, tcp: bool) -> Result<Outcome, Error> {
     const PORT: &str = "11111";
     let (a, b) = (&between.pods.a, &between.pods.b);
     let dir = TempDir::new().map_err(Error::io("a temporary directory"))?;
@@ -207,9 +202,10 @@ fn round_trips(
     let mut command = a.ns.pinned(cores.pods, "sockperf");
     command.args(["ping-pong", "-i", b.address, "-p", PORT, "-m", "64", "-t", &seconds.to_string()]);
     command.arg("--full-rtt").args(kind); // its default is half of it
-    let said = output_of(&mut command, None, Duration::from_secs(seconds + 20))?;
+    let (said, usage) = metered(between, &mut command, seconds + 20)?;
     let percentile = |words| percentile(&said, words);
-    Ok(vec![(names[0], percentile("percentile 50.000")?), (names[1], percentile("percentile 99.000")?)])
+    let figures = vec![("p50", percentile("percentile 50.000")?), ("p99", percentile("percentile 99.000")?)];
+    Ok(Outcome { figures, usage, packets: None })
 }
 
 /// Microseconds, of `sockperf: ---> percentile 50.000 =   14.700`.
@@ -233,6 +229,6 @@ mod tests {
 
     #[test]
     fn every_test_has_figures() {
-        assert!(TESTS.into_iter().all(|test| METRICS.iter().any(|metric| metric.test == test)));
+        assert!(TESTS.into_iter().all(|test| FIGURES.iter().any(|figure| figure.test == test.name())));
     }
 }

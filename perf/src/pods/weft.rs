@@ -49,7 +49,8 @@ impl System for Weft {
     fn set_up(&self, pods: Pods, cores: Cores) -> Result<Between, Error> {
         let weftd = self.start(&pods, cores, "spin")?;
         let mode = format!("{}; PMD thread spins", weftd.mode);
-        Ok(Between { switch: Some(Box::new(weftd)), pods, mode, next_hop: GATEWAY_MAC })
+        let pids = vec![weftd.daemon.id()];
+        Ok(Between { switch: Some(Box::new(weftd)), pids, pods, mode, next_hop: GATEWAY_MAC })
     }
 
     fn is_weft(&self) -> bool {
