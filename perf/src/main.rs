@@ -6,9 +6,9 @@ use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
-    compare, core, curve, generator,
+    compare, core, curve, disrupt, generator,
     lab::Error,
-    peers, pods, report, scale, sink,
+    peers, pods, report, scale, search, sink,
 };
 use weft_wire::Mac;
 
@@ -48,6 +48,10 @@ enum Verb {
     Gen(Box<generator::Options>),
     /// Receive them over AF_XDP: loss, order, duplicates, damage, latency.
     Sink(sink::Options),
+    /// Search how much a switch carries: NDR, PDR, latency, bursts, recovery (RFC 2544, MLRsearch).
+    Search(Box<search::Options>),
+    /// Tell for how long traffic stops while a configuration changes, and while weftd restarts.
+    Disrupt(disrupt::Options),
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +119,8 @@ fn run(verb: Verb) -> Result<bool, Error> {
         }
         Verb::Gen(options) => generator::run(&options)?,
         Verb::Sink(options) => return sink::run(&options),
+        Verb::Search(options) => return search::run(&options),
+        Verb::Disrupt(options) => return disrupt::run(&options),
     }
     Ok(true)
 }

@@ -192,3 +192,51 @@ fn exit_codes_tell_what_went_wrong() {
     pair.generate(&[&TO[..], &SLOW, &["-n", "1001", "--impair", "drop=every:100"]].concat());
     assert_eq!(sink.wait().status.code(), Some(1));
 }
+
+fn measured<'a>(results: &'a Value, test: &str, metric: &str) -> Option<&'a Value> {
+    let all = results["measurements"].as_array().expect("measurements");
+    all.iter().find(|one| one["test"] == test && one["metric"] == metric)
+}
+
+#[test]
+fn a_change_costs_traffic_nothing_and_a_death_a_while() {
+    if !require_root() {
+        return;
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("a path of letters");
+    let scenarios = ["disrupt", "--scenarios", "rule,endpoint,kill", "--runs", "1", "--rate", "5kpps"];
+    let expect =
+        ["--expect", "rule/blocked<=50", "--expect", "endpoint/blocked<=50", "--expect", "kill/blocked>=1"];
+    let output = output(&[&scenarios[..], &["--json", path], &expect].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let results: Value = serde_json::from_reader(file).expect("JSON");
+    assert_eq!(results["missing"].as_array().map_or(0, Vec::len), 0, "{said}");
+    assert!(measured(&results, "kill", "lost").is_some());
+    let series = results["series"].as_array().expect("series");
+    assert_eq!(series.len(), 3, "a line for each scenario");
+    assert!(series.iter().all(|one| one["marks"].as_array().is_some_and(|marks| marks.len() == 2)));
+}
+
+/// On a busy machine the generator may be kept from its work: then there is no figure, and the exit code says so.
+#[test]
+fn a_search_gives_figures_or_says_why_not() {
+    if !require_root() {
+        return;
+    }
+    let quick = ["--trial", "0.1", "--trials", "1", "--width", "20", "-s", "1000", "--latency", "--json"];
+    let output = output(&[&["search", "--systems", "weft-packet"][..], &quick].concat());
+    let results = json(&output);
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(0) {
+        for metric in ["mrr", "ndr", "pdr"] {
+            let found = measured(&results, "throughput", metric).expect(metric);
+            assert!(found["runs"][0].as_f64().is_some_and(|rate| rate >= 0.0), "{found}");
+        }
+    } else {
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("refused") && results["missing"][0]["reason"].as_str().is_some(), "{said}");
+        assert!(measured(&results, "throughput", "pdr").is_none(), "{results}");
+    }
+}

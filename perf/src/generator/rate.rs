@@ -1,6 +1,6 @@
 //! How fast to send, and the keeping of it.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use super::sizes::FCS;
 
@@ -67,24 +67,31 @@ impl fmt::Display for Rate {
 
 /// Says how many frames are due.
 ///
-/// What could not be sent in time is caught up with if it is less than a millisecond's worth. More is given up and
-/// counted, as a burst of the generator's own making would be the switch's loss.
+/// What could not be sent in time is caught up with up to a limit, of a millisecond's worth unless told otherwise. More is
+/// given up and counted, as a burst of the generator's own making would be the switch's loss.
 #[derive(Debug, Clone)]
 pub struct Pace {
     per_ns: Option<f64>,
+    patience_ns: f64,
     began_ns: Option<u64>,
     /// Of the rate: sent or given up.
     passed: u64,
     missed: u64,
 }
 
-/// How far behind a pace may fall, nanoseconds.
-const PATIENCE_NS: f64 = 1e6;
+/// How far behind a pace may fall.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 impl Pace {
     /// So many a second; `None` is as fast as it goes.
     pub fn new(packets_per_second: Option<f64>) -> Self {
-        Self { per_ns: packets_per_second.map(|rate| rate / 1e9), began_ns: None, passed: 0, missed: 0 }
+        let per_ns = packets_per_second.map(|rate| rate / 1e9);
+        Self { per_ns, began_ns: None, passed: 0, missed: 0, patience_ns: 0.0 }.with_patience(PATIENCE)
+    }
+
+    /// Catches up with what is less late than this.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience_ns: patience.as_nanos() as f64, ..self }
     }
 
     /// How many frames are due now, at most so many.
@@ -93,7 +100,7 @@ impl Pace {
         let Some(per_ns) = self.per_ns else { return burst };
         let wanted = (now_ns.saturating_sub(began) as f64 * per_ns) as u64 + 1; // the first at once
         let behind = wanted.saturating_sub(self.passed);
-        let most = ((per_ns * PATIENCE_NS) as u64).max(burst as u64);
+        let most = ((per_ns * self.patience_ns) as u64).max(burst as u64);
         if behind > most {
             self.missed += behind - most;
             self.passed += behind - most;

@@ -64,7 +64,8 @@ impl Flow {
         ((at / 64) as usize, 1 << (at % 64))
     }
 
-    fn note(&mut self, sequence: u32, counts: &mut Counts) {
+    /// Whether numbers were passed over.
+    fn note(&mut self, sequence: u32, counts: &mut Counts) -> bool {
         let ahead = sequence.wrapping_sub(self.next as u32) as i32;
         if ahead >= 0 {
             let number = self.next + ahead as u64;
@@ -84,12 +85,12 @@ impl Flow {
             let number = self.next.checked_sub(behind).filter(|number| *number >= self.base);
             let Some(number) = number.filter(|_| behind <= WINDOW) else {
                 counts.late += 1;
-                return;
+                return false;
             };
             let (word, bit) = Self::bit(number);
             if self.seen[word] & bit != 0 {
                 counts.duplicates += 1;
-                return;
+                return false;
             }
             self.seen[word] |= bit;
             counts.reordered += 1;
@@ -97,6 +98,7 @@ impl Flow {
         }
         self.received += 1;
         counts.received += 1;
+        ahead > 0
     }
 }
 
@@ -111,6 +113,7 @@ pub struct Tracker {
     /// Flows that came by several threads, each of which saw but a part.
     split_flows: u64,
     times_ns: Option<(u64, u64)>,
+    last_gap_ns: Option<u64>,
 }
 
 impl Tracker {
@@ -119,7 +122,7 @@ impl Tracker {
         // Three digits: within 0.1 %, in some 300 KiB. The bounds are legal, so there is one.
         let latency_ns = Histogram::new_with_bounds(1, LONGEST_NS, 3).unwrap_or_else(|_| unreachable!());
         let (flows, counts) = (HashMap::new(), Counts::default());
-        Self { run, join, flows, counts, latency_ns, split_flows: 0, times_ns: None }
+        Self { run, join, flows, counts, latency_ns, split_flows: 0, times_ns: None, last_gap_ns: None }
     }
 
     /// A frame that came just now.
@@ -145,7 +148,9 @@ impl Tracker {
         self.latency_ns.saturating_record(latency_ns.clamp(1, LONGEST_NS));
         let base = if self.join { stamp.sequence.into() } else { 0 };
         let flow = self.flows.entry(stamp.flow).or_insert_with(|| Flow::new(base));
-        flow.note(stamp.sequence, &mut self.counts);
+        if flow.note(stamp.sequence, &mut self.counts) {
+            self.last_gap_ns = Some(now_ns);
+        }
     }
 
     /// Sums so far.
@@ -178,6 +183,11 @@ impl Tracker {
         let missing: u64 =
             self.flows.values().map(|flow| (flow.next - flow.base).saturating_sub(flow.received)).sum();
         missing.saturating_sub(self.counts.corrupt)
+    }
+
+    /// When numbers of a flow were passed over last.
+    pub fn last_gap_ns(&self) -> Option<u64> {
+        self.last_gap_ns
     }
 
     /// From the first frame of the run to the last, seconds.
@@ -214,6 +224,7 @@ impl Tracker {
             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
             (a, b) => a.or(b),
         };
+        self.last_gap_ns = self.last_gap_ns.max(other.last_gap_ns);
         // Both have the same bounds.
         let _ = self.latency_ns.add(other.latency_ns);
     }
