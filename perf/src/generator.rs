@@ -1,6 +1,6 @@
 //! `weft-perf gen`: an AF_XDP packet generator on xsk-rs, or the kernel's own.
 //!
-//! [`options`] is the command line; each thread has a [`sender`], which takes frames of a [`stream`] (or of a
+//! [`options`] is the command line; each thread has a [`sender`](mod@sender), which takes frames of a [`stream`] (or of a
 //! [`capture`]) at a [`rate`] and hands them to a socket. What a frame carries for the sink is in [`crate::stamp`].
 
 pub mod capture;
