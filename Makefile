@@ -50,7 +50,7 @@ lint: deps ## Formatting, clippy, documentation: warnings are errors
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --locked --document-private-items
 
 .PHONY: test
-test: test-unit test-root loom fuzz ## Every test; those that need root run in namespaces of their own
+test: test-unit test-root test-report loom fuzz ## Every test; those that need root run in namespaces of their own
 
 .PHONY: test-unit
 test-unit: deps ## Tests that need no rights
@@ -61,6 +61,14 @@ test-unit: deps ## Tests that need no rights
 test-root: deps ## Tests on the real kernel, in namespaces of their own
 	cargo build --locked -p weftd -p weftctl -p weft-perf
 	env $(if $(SUDO),$(RUNNER)="$(SUDO) -E") cargo test -p weft-tests --locked --test drivers --test netns --test ctl --test perf -- --test-threads=1
+
+.PHONY: test-report
+test-report: deps ## The benchmarks' report, opened in a browser
+	@dpkg-query -W -f='$${Status}' chromium 2>/dev/null | grep -q 'ok installed' || { echo "installing: chromium"; \
+	  $(SUDO) apt-get update -qq; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	cargo build --locked -p weft-perf
+	cargo test -p weft-tests --locked --test report
 
 .PHONY: loom
 loom: deps ## The kernel's rings and snapshot publication under every interleaving
@@ -73,7 +81,7 @@ fuzz: deps ## Each fuzz target for FUZZ_SECONDS (15)
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: build ## Benchmarks: the packet's path in memory, and pods beside a Linux bridge
+bench: build ## Benchmarks: the path in memory, pods beside Linux bridge and routing; writes a report (RUNS=10)
 	$(ROOT) perf/bench.sh
 
 .PHONY: peer-deps
@@ -83,7 +91,5 @@ peer-deps: deps
 	if [ $${#missing[@]} -gt 0 ]; then $(ROOT) perf/install-peers.sh "$${missing[@]}"; fi
 
 .PHONY: bench-peers
-bench-peers: build peer-deps ## Benchmarks: weft beside Open vSwitch, DPDK and a Linux bridge, into perf/results
-	$(ROOT) target/release/weft-perf pods --out perf/results
-	$(ROOT) target/release/weft-perf peers --out perf/results
-	@echo "results: perf/results/pods.json, peers.json and the charts beside them; perf/README.md tells how they are made"
+bench-peers: build peer-deps ## Benchmarks: the same with Open vSwitch and DPDK, figures into perf/results
+	$(ROOT) perf/bench.sh peers

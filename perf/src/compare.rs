@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use self::verdict::{Judged, Rules, Verdict};
 use crate::{
-    lab::Error,
+    lab::{Error, tell},
     results::{
         Axes, Better, Measurement, Results,
         table::{short, subject},
@@ -124,7 +124,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     } else {
         comparison.text(rules)
     };
-    print!("{text}");
+    tell(&text);
     Ok(!comparison.rows.iter().any(|row| row.judged.verdict == Verdict::Worse))
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     core::{self, Case, Setup, verb},
-    lab::{Error, Progress, pause, pin, watch},
+    lab::{Error, Progress, pause, pin, tell, watch},
     plot,
     results::Output,
 };
@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     }
     progress.finish();
     if !options.output.is_for_a_program() {
-        print!("{}", results.tables());
+        tell(&results.tables());
     }
     let dir = &options.out;
     fs::create_dir_all(dir).map_err(Error::file(dir))?;

@@ -11,7 +11,7 @@ mod progress;
 
 use std::{
     fmt::Display,
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -110,6 +110,11 @@ impl Error {
     pub fn unread(what: impl Display, wanted: &'static str, said: &str) -> Self {
         Self::Unread { what: what.to_string(), wanted, said: tail(said) }
     }
+}
+
+/// Prints to standard output. Whoever reads it may have read enough: `| head` is no error.
+pub fn tell(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// The end of what a program printed: where programs say why they ended.

@@ -22,7 +22,7 @@ use self::{
     report::Notebook,
 };
 use crate::{
-    lab::{Error, Progress, watch},
+    lab::{Error, Progress, tell, watch},
     results::Output,
 };
 
@@ -182,7 +182,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     progress.finish();
     notebook.add_net(&cases());
     if !options.output.is_for_a_program() {
-        print!("{}", notebook.results.tables());
+        tell(&notebook.results.tables());
     }
     notebook.write(&options.out)?;
     options.output.finish(&notebook.results)

@@ -24,7 +24,7 @@ use self::{
     traffic::{Outcome, TESTS, Test},
 };
 use crate::{
-    lab::{Error, Progress, watch},
+    lab::{Error, Progress, tell, watch},
     results::{Missing, Output, Results},
 };
 
@@ -88,7 +88,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     }
     progress.finish();
     if !options.output.is_for_a_program() {
-        print!("{}", lab.results.tables());
+        tell(&lab.results.tables());
     }
     report::write(&lab.results, &options.out)?;
     options.output.finish(&lab.results)

@@ -9,7 +9,10 @@ use std::{fs, path::PathBuf};
 
 use clap::Args;
 
-use crate::{lab::Error, results::Results};
+use crate::{
+    lab::{Error, tell},
+    results::Results,
+};
 
 /// What to show.
 #[derive(Debug, Clone, Args)]
@@ -36,10 +39,11 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     fs::write(&options.output, page).map_err(Error::file(&options.output))?;
     for one in &results {
-        println!("{}, {} (commit {})", one.benchmark, one.date, one.commit.as_deref().unwrap_or("not known"));
-        print!("{}{}", one.overview(), one.gaps());
+        let commit = one.commit.as_deref().unwrap_or("not known");
+        tell(&format!("{}, {} (commit {commit})\n", one.benchmark, one.date));
+        tell(&(one.overview() + &one.gaps()));
     }
-    println!("report: {}", options.output.display());
+    tell(&format!("report: {}\n", options.output.display()));
     Ok(())
 }
 

@@ -38,8 +38,8 @@ pub struct Results {
     /// The commit that it was built from; ends with `+` if files had been changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// The command line; the program's directory is left out.
-    pub command: Vec<String>,
+    /// The command line that made it, the program's directory left out; several, if parts were joined.
+    pub commands: Vec<String>,
     /// When it began, RFC 3339, UTC.
     pub date: String,
     /// What it ran on.
@@ -231,7 +231,7 @@ impl Results {
             benchmark: benchmark.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             commit: option_env!("WEFT_COMMIT").filter(|commit| !commit.is_empty()).map(str::to_owned),
-            command,
+            commands: vec![command.join(" ")],
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             testbed: Testbed::this(),
             limits: Vec::new(),
@@ -264,8 +264,7 @@ impl Results {
         });
     }
 
-    /// Takes in what another part of the same benchmark gave; the date and the command line stay the first part's, the other
-    /// command lines become notes.
+    /// Takes in what another part of the same benchmark gave; the date stays the first part's.
     pub fn join(&mut self, other: Self) {
         for one in other.measurements {
             let is_same = |known: &&mut Measurement| known.what() == one.what() && known.system == one.system;
@@ -276,7 +275,7 @@ impl Results {
         }
         add_new(&mut self.limits, other.limits);
         add_new(&mut self.notes, other.notes);
-        add_new(&mut self.notes, vec![format!("And: {}.", other.command.join(" "))]);
+        self.commands.extend(other.commands);
         add_new(&mut self.systems, other.systems);
         add_new(&mut self.testbed.ports, other.testbed.ports);
         add_new(&mut self.missing, other.missing);

@@ -10,7 +10,7 @@ use weft_dataplane::thread::{Command, Idle};
 
 use crate::{
     core::{self, Bench, Case, Layout, Setup, verb},
-    lab::{Error, Progress, pause, watch},
+    lab::{Error, Progress, pause, tell, watch},
     results::{Axes, Better, Figure, Output, Results, axes},
 };
 
@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     }
     progress.finish();
     if !options.output.is_for_a_program() {
-        print!("{}", results.tables());
+        tell(&results.tables());
     }
     options.output.finish(&results)
 }

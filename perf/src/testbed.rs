@@ -19,7 +19,7 @@ pub struct Testbed {
     /// Its microcode's revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub microcode: Option<String>,
-    /// Its cores, as far as this process may use them.
+    /// Its cores that are on.
     pub cores: usize,
     /// How many NUMA nodes they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ impl Testbed {
             cpu_signature: signature
                 .map(|parts| format!("family {}, model {}, stepping {}", parts[0], parts[1], parts[2])),
             microcode: field("/proc/cpuinfo", "microcode"),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             numa_nodes: numa_nodes(),
             smt: line("/sys/devices/system/cpu/smt/control"),
             governor: line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -122,6 +122,12 @@ impl Testbed {
 
 fn unknown() -> String {
     "unknown".into()
+}
+
+/// Not those that this thread may run on: it may be pinned.
+fn cores() -> usize {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("processor")).count().max(1)
 }
 
 /// The processor's name.

@@ -30,7 +30,7 @@ fn results(rates: &[f64]) -> Value {
         measurement("l3", "weft-tap", json!({ "flows": count }), "Mpps", "more", &[rate, rate * 1.1])
     };
     json!({
-        "format": 1, "benchmark": "pods", "version": "0.0.0", "command": ["weft-perf", "pods"],
+        "format": 1, "benchmark": "pods", "version": "0.0.0", "commands": ["weft-perf pods"],
         "date": "2026-01-01T00:00:00Z", "limits": ["A veth is no <card>."],
         "testbed": { "cpu": "A processor", "cores": 2, "kernel": "6.18", "system": "Debian" },
         "systems": [{ "name": "weft-tap", "about": "weft, tap", "version": "0", "mode": "vnet_hdr", "is_weft": true },
@@ -75,7 +75,7 @@ fn chromium(dir: &Path, arguments: &[&str]) -> Option<Output> {
             std::env::var_os("WEFT_REQUIRE_ROOT").is_none(),
             "this test needs chromium: apt-get install chromium"
         );
-        eprintln!("skipped: no chromium");
+        eprintln!("SKIPPED: no chromium");
         return None;
     };
     // As root it refuses its sandbox; /dev/shm is small in containers; a profile of its own is left behind by nobody.

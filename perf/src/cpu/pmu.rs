@@ -1,8 +1,8 @@
 //! Cycles by the processor's own counters, on every core, user and kernel apart: `perf_event_open(2)`.
 
-use std::thread::available_parallelism;
-
 use perf_event::{Builder, Counter, events::Hardware};
+
+use super::CoreTime;
 
 /// One pair for each core.
 #[derive(Debug)]
@@ -12,10 +12,10 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Counts from now; `None` if there are no such counters (virtual machines), or no right to them.
-    pub(super) fn open() -> Option<Self> {
-        let cores = available_parallelism().ok()?.get();
-        let open = |kernel: bool| (0..cores).map(|core| counter(core, kernel)).collect::<Option<Vec<_>>>();
+    /// Counts on these cores from now; `None` if there are no such counters (virtual machines), or no right to them.
+    pub(super) fn open(cores: &[CoreTime]) -> Option<Self> {
+        let open =
+            |kernel: bool| cores.iter().map(|core| counter(core.id, kernel)).collect::<Option<Vec<_>>>();
         Some(Self { user: open(false)?, kernel: open(true)? })
     }
 

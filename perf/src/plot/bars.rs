@@ -32,7 +32,7 @@ const GAP: f64 = 10.0;
 /// Values stand behind their bars.
 const LABEL: f64 = 56.0;
 /// Names of groups take no more than this.
-const NAMES: f64 = 260.0;
+const NAMES: f64 = 290.0;
 
 impl Bars {
     /// The whole SVG document.

@@ -1,9 +1,7 @@
 //! Plots of results.
 
 use super::{Bars, Line, Plot, Series};
-use crate::results::{
-    self, Axes, Better, Dimension, Measurement, Point, Results, Scale, table::heading, words,
-};
+use crate::results::{self, Axes, Better, Dimension, Measurement, Point, Results, Scale, words};
 
 /// Measurements over one of their axes: a line for each system, test and rest of the circumstances.
 pub fn over(results: &Results, measurements: &[&Measurement], axis: &str, title: &str) -> Plot {
@@ -119,8 +117,8 @@ impl Bars {
         let value = |system: &str, subject: &Measurement| {
             find(chosen, system, subject).and_then(|one| one.summary()).map(|s| (s.median, s.min, s.max))
         };
-        let series = subjects.iter().map(|subject| Series {
-            name: heading(subject),
+        let series = subjects.iter().zip(names(&subjects)).map(|(subject, name)| Series {
+            name,
             values: systems.iter().map(|system| value(system, subject)).collect(),
         });
         Self {
@@ -152,6 +150,22 @@ impl Bars {
             series: series.collect(),
         }
     }
+}
+
+/// What tells subjects apart: titles are "what: of it", and what they share is in the chart's own title.
+fn names(subjects: &[&Measurement]) -> Vec<String> {
+    let tail = |one: &Measurement| one.title.split_once(": ").map(|(_, tail)| tail.to_owned());
+    let is_shared = |one: &&Measurement| tail(one).is_some() && tail(one) == tail(subjects[0]);
+    let is_tail_shared = subjects.len() > 1 && subjects.iter().all(is_shared);
+    let name = |one: &&Measurement| {
+        let head =
+            one.title.split_once(": ").filter(|_| is_tail_shared).map_or(&*one.title, |(head, _)| head);
+        match &*words(&one.axes) {
+            "" => head.to_owned(),
+            axes => format!("{head}; {axes}"),
+        }
+    };
+    subjects.iter().map(name).collect()
 }
 
 /// Systems in their order, and one measurement for each thing measured.

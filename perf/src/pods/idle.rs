@@ -7,7 +7,7 @@ use clap::Args;
 use super::{system::Cores, topology::Pods, weft::Weft};
 use crate::{
     cpu::Meter,
-    lab::{Error, pause, watch},
+    lab::{Error, pause, tell, watch},
     results::{self, Axes, Better, Figure, Output, Results},
 };
 
@@ -66,7 +66,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         add(metric, title, "µs", &ping(&pods, options.cpu_pods, count, interval)?);
     }
     if !options.output.is_for_a_program() {
-        print!("{}", results.tables());
+        tell(&results.tables());
     }
     options.output.finish(&results)
 }

@@ -117,7 +117,7 @@ fn part(i: usize, results: &Results) -> Markup {
     html! {
         h2 id={ "part-" (i) } { (results.benchmark) }
         p { @for note in &results.notes { (note) " " } }
-        p.command { code { (results.command.join(" ")) } }
+        div.command { @for command in &results.commands { code { (command) } br; } }
         div.plots {
             @for plot in plots::plots(results) { figure { (PreEscaped(plot)) } }
         }

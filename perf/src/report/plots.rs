@@ -150,13 +150,15 @@ fn subject(all: &[&Measurement]) -> String {
     match &ends[..] {
         [Some(first), rest @ ..] if rest.iter().all(|end| end.as_ref() == Some(first)) => first.clone(),
         _ => {
-            let mut tests: Vec<&str> = all.iter().map(|one| &*one.test).collect();
-            tests.dedup();
-            format!(
-                "{}: {}",
-                tests.first().copied().unwrap_or_default(),
-                all.first().map_or("", |one| &one.metric)
-            )
+            let mut tests: Vec<&str> = Vec::new();
+            for one in all {
+                if !tests.contains(&&*one.test) {
+                    tests.push(&one.test);
+                }
+            }
+            let more = if tests.len() > 4 { " and others" } else { "" };
+            tests.truncate(4);
+            format!("{}{more}: {}", tests.join(", "), all.first().map_or("", |one| &one.metric))
         }
     }
 }

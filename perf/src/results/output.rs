@@ -2,14 +2,13 @@
 
 use std::{
     fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 
 use super::{Expect, Results};
-use crate::lab::Error;
+use crate::lab::{Error, tell};
 
 /// Where results go, and what is expected of them.
 #[derive(Debug, Clone, Default, Args)]
@@ -20,8 +19,8 @@ pub struct Output {
     /// Print every run as CSV; with FILE, write them there.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub csv: Option<PathBuf>,
-    /// Exit with 1 unless it holds: [SYSTEM/][TEST/]METRIC, >= or <=, and a number, which may be times another system's
-    /// ("weft-tap/tcp1/rate>=0.95*bridge"). May be given several times.
+    /// Exit with 1 unless it holds: a system and a test, if need be, and a metric, then >= or <= and a number, or a
+    /// factor of another system's: "weft-tap/tcp1/rate>=0.95*bridge". May be given several times.
     #[arg(long, value_name = "CONDITION")]
     pub expect: Vec<Expect>,
 }
@@ -57,8 +56,7 @@ fn is_standard_output(path: &Path) -> bool {
 
 fn put(path: &Path, text: &str) -> Result<(), Error> {
     if is_standard_output(path) {
-        // Whoever reads it may have read enough: `| head` is no error.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        tell(text);
         return Ok(());
     }
     if let Some(folder) = path.parent() {

@@ -54,23 +54,24 @@ impl Results {
     pub fn tables(&self) -> String {
         let mut text = format!("{}\n{}\n", self.testbed.short(), self.notes.join(" "));
         let baseline = self.baseline().map_or_else(String::new, |name| format!("÷ {name}"));
-        for group in by_what(&self.measurements) {
-            if group[0].better == Better::Neither {
-                continue;
-            }
+        let groups: Vec<_> = by_what(&self.measurements)
+            .into_iter()
+            .filter(|group| group[0].better != Better::Neither)
+            .collect();
+        let widest = groups.iter().map(|group| heading(group[0]).chars().count()).max().unwrap_or(0).max(56);
+        let best = if baseline.is_empty() { "" } else { "÷ best peer" };
+        for group in groups {
             let title = heading(group[0]);
-            let best = if baseline.is_empty() { "" } else { "÷ best peer" };
-            let _ = writeln!(text, "\n{title:<56} {baseline:>10} {best:>11}");
+            let _ = writeln!(text, "\n{title:<widest$} {baseline:>11} {best:>11}");
             for Row { measurement, summary, by_baseline, by_best_peer } in self.rows(&group) {
                 let spread = format!("({}–{})", short(summary.min), short(summary.max));
-                let _ = writeln!(
-                    text,
-                    "  {:<16} {:>9} {spread:<27} {:>10} {:>11}",
-                    measurement.system,
-                    short(summary.median),
-                    ratio(by_baseline),
-                    ratio(by_best_peer)
-                );
+                let ratios = match self.baseline() {
+                    Some(_) => [ratio(by_baseline), ratio(by_best_peer)],
+                    None => [String::new(), String::new()],
+                };
+                let row = format!("  {:<16} {:>9} {spread}", measurement.system, short(summary.median));
+                let row = format!("{row:<widest$} {:>11} {:>11}", ratios[0], ratios[1]);
+                let _ = writeln!(text, "{}", row.trim_end());
             }
         }
         text + "\n" + &self.gaps()
