@@ -65,6 +65,9 @@ pub struct Options {
     /// The core of the switch's thread.
     #[arg(long, default_value_t = 1)]
     pub cpu_switch: usize,
+    /// The core of a second thread of the switch's: for the scenario queue.
+    #[arg(long)]
+    pub cpu_switch_2: Option<usize>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "flattened: its fields have theirs")]
     pub output: Output,
@@ -174,9 +177,9 @@ pub struct Lab<'a> {
 impl<'a> Lab<'a> {
     /// Sets it up.
     pub fn new(options: &'a Options, kind: Weft) -> Result<Self, Error> {
-        let first_core = options.cpu_switch;
+        let (core, second_core) = (options.cpu_switch, options.cpu_switch_2);
         let fabric = Some(("native", 2));
-        let shape = Shape { number: 1, kind, pods: 2, first_core, cores: 1, idle: "spin", fabric };
+        let shape = Shape { number: 1, kind, pods: 2, core, second_core, idle: "spin", fabric };
         let mut node = Node::new(shape)?;
         let wire = NetNs::new("wire")?;
         node.connect(&wire, "192.0.2.2")?;

@@ -28,10 +28,10 @@ pub struct Shape {
     pub kind: Weft,
     /// Pods.
     pub pods: u8,
-    /// Cores of PMD threads, the first of so many.
-    pub first_core: usize,
-    /// How many.
-    pub cores: usize,
+    /// Cores of PMD threads.
+    pub core: usize,
+    /// Of a second one.
+    pub second_core: Option<usize>,
     /// `pmd.idle`.
     pub idle: &'static str,
     /// `fabric.mode`, with an uplink `uplink0`, and the number of the other node.
@@ -107,12 +107,10 @@ impl Node {
         if self.shape.kind == Weft::Tap {
             return Ok(());
         }
-        let queues = self.shape.cores.to_string();
-        let counts = ["numrxqueues", &queues, "numtxqueues", &queues];
         let (mac, far_ns) = (pod.mac.to_string(), pod.ns.name());
-        let near = [&["link", "add", &pod.name][..], &counts, &["type", "veth"]].concat();
-        let far = [&["peer", "name", "eth0", "netns", far_ns, "address", &mac][..], &counts].concat();
-        self.ns.ip(&[near, far].concat())?;
+        let near = ["link", "add", &pod.name, "type", "veth"];
+        let far = ["peer", "name", "eth0", "netns", far_ns, "address", &mac];
+        self.ns.ip(&[&near[..], &far].concat())?;
         self.ns.ip(&["link", "set", &pod.name, "up"])?;
         pod.ns.ip(&["addr", "add", &format!("{}/32", pod.address), "dev", "eth0"])?;
         pod.ns.ip(&["link", "set", "eth0", "up"])?;
@@ -130,6 +128,11 @@ impl Node {
         GATEWAY_MAC
     }
 
+    /// Of its PMD threads.
+    pub fn cores(&self) -> Vec<usize> {
+        [Some(self.shape.core), self.shape.second_core].into_iter().flatten().collect()
+    }
+
     /// The node's own address.
     pub fn address(&self) -> String {
         format!("192.0.2.{}", self.shape.number)
@@ -144,8 +147,8 @@ impl Node {
     }
 
     fn config(&self) -> String {
-        let Shape { number, first_core, cores, idle, fabric, .. } = self.shape;
-        let cores: Vec<usize> = (first_core..first_core + cores).collect();
+        let Shape { number, idle, fabric, .. } = self.shape;
+        let cores = self.cores();
         let (socket, gateway, mac) = (self.socket(), self.gateway(), self.gateway_mac());
         let mut text = format!(
             r#"

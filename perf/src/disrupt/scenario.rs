@@ -22,6 +22,8 @@ pub enum Scenario {
     Endpoint,
     /// Another port is added and removed.
     Port,
+    /// The stream's queue moves to another PMD thread and back (needs --cpu-switch-2).
+    Queue,
     /// weftd ends as it should, and is started again.
     Restart,
     /// weftd is killed, and is started again.
@@ -33,13 +35,14 @@ const RULES: usize = 100;
 
 impl Scenario {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Nothing,
         Self::Rule,
         Self::Rules,
         Self::Peer,
         Self::Endpoint,
         Self::Port,
+        Self::Queue,
         Self::Restart,
         Self::Kill,
     ];
@@ -53,6 +56,7 @@ impl Scenario {
             Self::Peer => "peer",
             Self::Endpoint => "endpoint",
             Self::Port => "port",
+            Self::Queue => "queue",
             Self::Restart => "restart",
             Self::Kill => "kill",
         }
@@ -67,6 +71,7 @@ impl Scenario {
             Self::Peer => "A peer added and removed",
             Self::Endpoint => "An endpoint added and removed",
             Self::Port => "A port added and removed",
+            Self::Queue => "A queue moved to another thread and back",
             Self::Restart => "weftd restarted",
             Self::Kill => "weftd killed and started",
         }
@@ -109,6 +114,7 @@ impl Scenario {
                 node.ctl(&["port", "add", "extra", "--kind", "tap", "--device", "extra0"])?;
                 node.ctl(&["port", "del", "extra"]).map(drop)
             }
+            Self::Queue => move_queue(node),
             Self::Restart => reborn(node, Death::Planned),
             Self::Kill => reborn(node, Death::Sudden),
         }
@@ -122,6 +128,25 @@ fn rules(node: &Node, count: usize) -> Result<(), Error> {
         node.ctl(&["flow", "add", name, "--priority", "7", "--match", &matching, "--action", "drop"])?;
     }
     names.iter().try_for_each(|name| node.ctl(&["flow", "del", name]).map(drop))
+}
+
+/// The generator's pod's, to each core in turn: whichever it is on, it moves, and comes back.
+fn move_queue(node: &Node) -> Result<(), Error> {
+    let cores = node.cores();
+    let [first, second] = cores[..] else {
+        let remedy = "give it a core with --cpu-switch-2".to_owned();
+        return Err(Error::Absent { program: "a second PMD thread".into(), remedy });
+    };
+    for core in [second, first, second, first] {
+        node.ctl(&["pmd", "set", "pod0:0", "--core", &core.to_string()]).map_err(|error| match error {
+            Error::Failed { said, .. } if said.contains("unrecognized subcommand") => Error::Absent {
+                program: "weftctl pmd set".into(),
+                remedy: "this weft does not have it yet".into(),
+            },
+            error => error,
+        })?;
+    }
+    Ok(())
 }
 
 fn reborn(node: &mut Node, death: Death) -> Result<(), Error> {

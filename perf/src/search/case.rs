@@ -298,6 +298,7 @@ impl Case<'_> {
             margin: 0.5,
             cpu_tester: self.options.cpu_tester,
             cpu_switch: self.options.cpu_switch,
+            cpu_switch_2: None,
             output: Output::default(),
         };
         let mut lab = disrupt::Lab::new(&options, kind)?;

@@ -109,7 +109,7 @@ fn pod_pod(system: &dyn System, options: &Options) -> Result<Path, Error> {
 }
 
 fn shape(kind: Weft, number: u8, options: &Options) -> Shape {
-    Shape { number, kind, pods: 1, first_core: options.cpu_switch, cores: 1, idle: "spin", fabric: None }
+    Shape { number, kind, pods: 1, core: options.cpu_switch, second_core: None, idle: "spin", fabric: None }
 }
 
 fn pids(nodes: &[&Node]) -> Vec<u32> {
@@ -159,10 +159,10 @@ fn pod_fabric(kind: Weft, options: &Options) -> Result<Path, Error> {
 
 fn pod_fabric_pod(kind: Weft, options: &Options) -> Result<Path, Error> {
     let fabric = Some((options.fabric.name(), 1));
-    let first_core = options.cpu_switch_2.unwrap_or(options.cpu_switch);
+    let core = options.cpu_switch_2.unwrap_or(options.cpu_switch);
     // Two threads that spin would take turns of milliseconds on one core.
-    let idle = if first_core == options.cpu_switch { "adaptive" } else { "spin" };
-    let mut two = Node::new(Shape { fabric, first_core, idle, ..shape(kind, 2, options) })?;
+    let idle = if core == options.cpu_switch { "adaptive" } else { "spin" };
+    let mut two = Node::new(Shape { fabric, core, idle, ..shape(kind, 2, options) })?;
     let mut one =
         Node::new(Shape { idle, fabric: Some((options.fabric.name(), 2)), ..shape(kind, 1, options) })?;
     one.connect(&two.ns, &two.address())?;
