@@ -274,7 +274,8 @@ device = "weft0"
                 Ok(_) => return Ok(()),
                 Err(Error::Failed { .. }) if Instant::now() < deadline => pause(Duration::from_millis(50))?,
                 Err(Error::Failed { said, .. }) => {
-                    return Err(Error::Late { what: format!("an answer of {address}"), limit: LIMIT, said });
+                    let what = format!("an answer of {address}");
+                    return Err(Error::Late { what, limit: LIMIT, said: format!(": {said}") });
                 }
                 Err(error) => return Err(error),
             }
