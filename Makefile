@@ -77,8 +77,8 @@ test-unit: deps ## Tests that need no rights
 
 .PHONY: test-root
 test-root: test-deps ## Tests on the real kernel, in namespaces of their own
-	cargo build --locked -p weftd -p weftctl
-	env $(if $(SUDO),$(RUNNER)="$(SUDO) -E") cargo test -p weft-tests --locked --test drivers --test netns --test ctl -- --test-threads=1
+	cargo build --locked -p weftd -p weftctl -p weft-perf
+	env $(if $(SUDO),$(RUNNER)="$(SUDO) -E") cargo test -p weft-tests --locked --test drivers --test netns --test ctl --test perf -- --test-threads=1
 
 .PHONY: test-report
 test-report: deps ## The benchmarks' report, opened in a browser

@@ -1,27 +1,32 @@
-//! Compiles the blaster and makes its skeleton; notes the commit that results are made with.
+//! Compiles the blaster's and the sink's XDP programs and makes their skeletons; notes the commit that results are made with.
 
 use std::{env, path::PathBuf, process::Command};
 
 use libbpf_cargo::SkeletonBuilder;
-
-const SOURCE: &str = "src/bpf/blast.bpf.c";
 
 /// A change of these is worth a `+` behind the commit.
 const MEASURED: [&str; 4] = ["src", "../switch", "../pmd", "../Cargo.lock"];
 
 fn main() {
     note_commit();
-    println!("cargo:rerun-if-changed={SOURCE}");
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("blast.skel.rs");
+    for name in ["blast", "sink"] {
+        build(name);
+    }
+}
+
+fn build(name: &str) {
+    let source = format!("src/bpf/{name}.bpf.c");
+    println!("cargo:rerun-if-changed={source}");
+    let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
     // Debian keeps <asm/types.h> below the multiarch directory, which clang's BPF target does not search.
     let include = format!("-I/usr/include/{arch}-linux-gnu");
     let built = SkeletonBuilder::new()
-        .source(SOURCE)
+        .source(&source)
         .clang_args([include.as_str(), "-Wall", "-Werror"])
-        .build_and_generate(&out);
+        .build_and_generate(PathBuf::from(out).join(format!("{name}.skel.rs")));
     if let Err(error) = built {
-        panic!("the blaster can't be built (it needs clang; Debian: apt-get install clang): {error:?}");
+        panic!("{source} can't be built (it needs clang; Debian: apt-get install clang): {error:?}");
     }
 }
 

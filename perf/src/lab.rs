@@ -65,6 +65,9 @@ pub enum Error {
         /// The end of it.
         said: String,
     },
+    /// A measurement that could be made and would mislead.
+    #[error("refused: {0}")]
+    Refused(String),
     /// A bad option.
     #[error("{0}")]
     Usage(String),

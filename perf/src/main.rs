@@ -6,20 +6,22 @@ use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use weft_perf::{
     blast::{self, Blast},
-    compare, core, curve, generator,
+    compare, core, curve, disrupt, generator,
     lab::Error,
-    peers, pods, report, scale,
+    peers, pods, report, scale, search, sink,
 };
-use weft_pmd::port::gen_udp;
 use weft_wire::Mac;
 
 /// Benchmarks of weft. `make bench` runs the usual ones.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, and as expected; 1 below what was expected; 2 bad options; 3 something is missing here, or failed.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -45,8 +47,14 @@ enum Verb {
     Compare(compare::Options),
     /// Offer UDP frames to a veth from the kernel's XDP, at several times what sockets reach.
     Blast(Traffic),
-    /// Send UDP frames over AF_XDP (xsk-rs).
-    Gen(Traffic),
+    /// Send frames over AF_XDP (xsk-rs), or have the kernel's pktgen send.
+    Gen(Box<generator::Options>),
+    /// Receive them over AF_XDP: loss, order, duplicates, damage, latency.
+    Sink(sink::Options),
+    /// Search how much a switch carries: NDR, PDR, latency, bursts, recovery (RFC 2544, MLRsearch).
+    Search(Box<search::Options>),
+    /// Tell for how long traffic stops while a configuration changes, and while weftd restarts.
+    Disrupt(disrupt::Options),
 }
 
 #[derive(Debug, Args)]
@@ -115,22 +123,10 @@ fn run(verb: Verb) -> Result<bool, Error> {
                 blast::run(&traffic.device, &blast).map_err(Error::io(&traffic.device))? / 1e6
             );
         }
-        Verb::Gen(traffic) => {
-            let spec = gen_udp::Spec {
-                flows: traffic.flows.into(),
-                size: traffic.size,
-                src_mac: traffic.src_mac,
-                dst_mac: traffic.dst_mac,
-                src: traffic.src.into(),
-                dst: traffic.dst.into(),
-                limit: None,
-                queues: 1,
-                in_order: false,
-            };
-            let rate = generator::run(&traffic.device, &spec, Duration::from_secs(traffic.seconds))
-                .map_err(Error::io(&traffic.device))?;
-            println!("sent {:.3} Mpps", rate / 1e6);
-        }
+        Verb::Gen(options) => generator::run(&options)?,
+        Verb::Sink(options) => return sink::run(&options),
+        Verb::Search(options) => return search::run(&options),
+        Verb::Disrupt(options) => return disrupt::run(&options),
     }
     Ok(true)
 }

@@ -60,6 +60,7 @@ fn data() -> Data {
     };
     Data {
         status: Some(StatusReply {
+            confirm_within_s: None,
             version: "0".into(),
             pid: 1,
             node: "node-a".into(),
