@@ -22,6 +22,7 @@ pub mod fabric;
 pub mod fdb;
 pub mod flow;
 pub mod network;
+pub mod packet;
 pub mod pmd;
 pub mod port;
 pub mod spec;

@@ -1,10 +1,11 @@
 //! Replies as tables for people.
 
+mod drops;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use weft_ctl_api::{
     Done,
     config::ConfigText,
-    drops::DropRows,
     endpoint::EndpointRows,
     fabric::{FabricReply, PeerDetails, PeerRow, PeerRows},
     fdb::FdbRows,
@@ -64,7 +65,7 @@ pub(crate) fn human(value: f64) -> String {
     if unit.is_empty() { format!("{scaled:.0}") } else { format!("{scaled:.2}{unit}") }
 }
 
-fn dash(text: Option<impl ToString>) -> String {
+pub(crate) fn dash(text: Option<impl ToString>) -> String {
     text.map_or("-".into(), |text| text.to_string())
 }
 
@@ -100,6 +101,8 @@ impl Render for StatusReply {
             ("endpoints", self.endpoints.to_string()),
             ("flow rules", self.rules.to_string()),
             ("cached flows", self.flows.to_string()),
+            ("dropped", format!("{} packets (weftctl drops)", self.dropped)),
+            ("not learnt", format!("{} addresses, for want of room", self.learn_lost)),
             (
                 "frame memory",
                 format!("{} MiB on {pages}, {} % free", self.memory_bytes >> 20, self.memory_free_percent),
@@ -405,15 +408,6 @@ impl Render for StatsReply {
     }
 }
 
-impl Render for DropRows {
-    fn render(&self) -> String {
-        let rows = self.drops.iter().map(|row| {
-            vec![row.port.clone(), row.reason.clone(), row.packets.to_string(), row.meaning.clone()]
-        });
-        table(&["port", "reason", "packets", "meaning"], 2..3, rows.collect(), "no drops")
-    }
-}
-
 impl Render for ConfigText {
     fn render(&self) -> String {
         self.toml.clone()
@@ -423,24 +417,6 @@ impl Render for ConfigText {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tables_are_plain_and_aligned() {
-        let drops = DropRows {
-            drops: vec![weft_ctl_api::drops::DropRow {
-                port: "web-1".into(),
-                reason: "spoofed".into(),
-                packets: 12,
-                meaning: "source addresses that are not those of an endpoint on the port".into(),
-            }],
-        };
-        assert_eq!(
-            drops.render(),
-            "PORT   REASON   PACKETS  MEANING\n\
-             web-1  spoofed       12  source addresses that are not those of an endpoint on the port"
-        );
-        assert_eq!(DropRows { drops: Vec::new() }.render(), "no drops");
-    }
 
     #[test]
     fn every_counter_has_its_header() {

@@ -86,18 +86,18 @@ fn handle(session: &mut Session, event: Event) {
 }
 
 /// Passes the slow path's reports on. Learnt addresses may be lost when the control thread is behind: they are seen again.
-pub fn reporter(events: Sender<Event>, reports: Sender<Report>) -> Box<dyn Fn(Report) + Send> {
+/// False: there was no room.
+pub fn reporter(events: Sender<Event>, reports: Sender<Report>) -> Box<dyn Fn(Report) -> bool + Send> {
     Box::new(move |report| match report {
         // A router says it again with the next packet that is too big.
-        Report::Learn(_) | Report::PathMtu { .. } => {
-            let _ = reports.try_send(report);
-        }
+        Report::Learn(_) | Report::PathMtu { .. } => reports.try_send(report).is_ok(),
         Report::Vanished { .. } => {
             // On a thread of its own: a full channel must not hold the slow path up.
             let events = events.clone();
-            let _ = thread::Builder::new()
+            let sender = thread::Builder::new()
                 .name("report".into())
                 .spawn(move || events.send(Event::Report(report)));
+            sender.is_ok()
         }
     })
 }

@@ -17,6 +17,7 @@ pub mod control;
 pub mod desired;
 pub mod event;
 pub mod netlink;
+pub mod packet;
 pub mod ports;
 pub mod runtime;
 pub mod server;

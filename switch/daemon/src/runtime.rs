@@ -24,7 +24,7 @@ use weft_dataplane::{
 use weft_pmd::{Caps, FramePool, Memory, MemoryError, PortQueue, Queue};
 use weft_wire::{PortId, QueueId, ThreadId};
 
-use crate::slowpath::thread::{Report, SlowPath};
+use crate::slowpath::thread::{Report, SlowPath, SlowPathCounters};
 
 /// How the PMD threads are set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,9 @@ pub struct Runtime {
     pub memory: Arc<Memory>,
     /// PMD threads, by [`ThreadId`].
     pub threads: Vec<Thread>,
+    /// What the slow path could not do.
+    pub slowpath_counters: Arc<SlowPathCounters>,
+    epoch: Instant,
     publisher: Publisher<Snapshot>,
     mailboxes: Arc<[Mailbox]>,
     exits: Arc<Exits>,
@@ -88,7 +91,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Runtime {
     /// Starts the threads with an empty snapshot and no ports. `report` is called on the slow path's thread.
-    pub fn start(settings: &Settings, report: Box<dyn Fn(Report) + Send>) -> Result<Self, RuntimeError> {
+    pub fn start(
+        settings: &Settings,
+        report: Box<dyn Fn(Report) -> bool + Send>,
+    ) -> Result<Self, RuntimeError> {
         let memory = Memory::new(settings.memory_mib)?;
         let mailboxes: Arc<[Mailbox]> =
             settings.cores.iter().map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
@@ -123,7 +129,9 @@ impl Runtime {
             threads.push(Thread { core, counters, pinned, commands, handle: Some(handle) });
         }
         let stop = Arc::new(AtomicBool::new(false));
+        let slowpath_counters = Arc::new(SlowPathCounters::default());
         let slowpath = SlowPath {
+            counters: slowpath_counters.clone(),
             exits: exits.clone(),
             mailboxes: mailboxes.clone(),
             reader: publisher.reader(),
@@ -132,7 +140,13 @@ impl Runtime {
             stop: stop.clone(),
         };
         let slowpath = thread::Builder::new().name("slowpath".into()).spawn(move || slowpath.run())?;
-        Ok(Self { memory, threads, publisher, mailboxes, exits, slowpath: Some(slowpath), stop })
+        let slowpath = Some(slowpath);
+        Ok(Self { memory, threads, slowpath_counters, epoch, publisher, mailboxes, exits, slowpath, stop })
+    }
+
+    /// The PMD threads' clock, nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
     }
 
     /// The snapshot in force.
@@ -233,7 +247,7 @@ mod tests {
     #[test]
     fn a_thread_that_has_ended_is_told_from_one_that_runs() {
         let settings = Settings { cores: vec![0, 0], idle: Idle::Adaptive, memory_mib: 8, flows: 16 };
-        let runtime = Runtime::start(&settings, Box::new(drop)).expect("it starts");
+        let runtime = Runtime::start(&settings, Box::new(|_| true)).expect("it starts");
         runtime.command(ThreadId(1), Command::Stop);
         let deadline = Instant::now() + PATIENCE;
         while runtime.threads[1].is_alive() && Instant::now() < deadline {

@@ -4,6 +4,7 @@
 //! in number, and whoever sends nonsense gets one error and is disconnected. Only the control thread touches the switch.
 
 mod flows;
+mod losses;
 mod nouns;
 mod peers;
 mod views;
@@ -213,7 +214,7 @@ impl Server for Session {
     }
 
     fn drops(&mut self, call: drops::Drops) -> Result<drops::DropRows, Error> {
-        self.drop_rows(&call)
+        self.show_drops(&call)
     }
 
     fn config_show(&mut self, _: config::ConfigShow) -> Result<config::ConfigText, Error> {

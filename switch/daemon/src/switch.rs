@@ -6,6 +6,7 @@
 //! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports.
 
 mod fabric;
+mod history;
 mod learning;
 mod vanish;
 
@@ -42,6 +43,7 @@ use crate::{
     runtime::Runtime,
 };
 
+pub use history::{History, Lost, Names};
 pub use learning::Learnt;
 
 /// A port that is open.
@@ -82,6 +84,8 @@ pub struct Switch {
     pub removed: BTreeMap<String, String>,
     /// Learnt addresses, beyond what the snapshot needs.
     pub learnt: Learnt,
+    /// What is known of what is gone.
+    pub history: History,
     /// When weftd started.
     pub started: Instant,
     /// The time-stamp counter then.
@@ -133,6 +137,7 @@ impl Switch {
             ports: BTreeMap::new(),
             removed: BTreeMap::new(),
             learnt: Learnt::default(),
+            history: History::default(),
             started: Instant::now(),
             started_cycles: weft_pmd::sys::cycles(),
             facts: Facts::default(),
@@ -170,6 +175,7 @@ impl Switch {
         self.removed.extend(absent);
         self.keep_rules(&desired);
         self.keep_peers(&desired);
+        self.keep_endpoints(&desired);
         self.config = config;
         self.desired = desired;
         self.removed.retain(|name, _| self.desired.ports.iter().any(|port| port.name == *name));
@@ -400,6 +406,12 @@ impl Switch {
 
     /// Compiles and publishes what is meant and known now.
     pub fn publish(&mut self) {
+        self.publish_facts();
+        self.note_names();
+    }
+
+    /// The same, where no name or place of anything has changed.
+    fn publish_facts(&mut self) {
         self.facts.generation += 1;
         self.facts.fdb = self.learnt.stations();
         let snapshot = compile(&self.desired, &self.facts);
@@ -418,6 +430,7 @@ impl Switch {
             tracing::error!(port = name, "a PMD thread is stuck and still has a queue of the port");
         }
         self.learnt.forget_port(name);
+        self.history.note_port(name, open.stats.clone());
         drop(open);
         tracing::info!(port = name, "port closed");
     }
@@ -434,13 +447,6 @@ impl Switch {
     /// Packets and bytes that a rule matched.
     pub fn rule_hits(&self, name: &str) -> (u64, u64) {
         self.facts.rules.get(name).map_or((0, 0), |facts| facts.stats.total())
-    }
-
-    /// The name of a rule by its place in the snapshot's table: highest priority first.
-    pub fn rule_name(&self, index: u16) -> Option<&str> {
-        let rule = self.runtime.snapshot().rules.get(index)?;
-        let of_rule = |facts: &RuleFacts| Arc::ptr_eq(&facts.stats, &rule.stats);
-        self.facts.rules.iter().find(|(_, facts)| of_rule(facts)).map(|(name, _)| name.as_str())
     }
 
     /// A port's number leads back to its name.

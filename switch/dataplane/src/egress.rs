@@ -8,8 +8,9 @@ use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
     action::{self, push_vlan},
-    batch::Batch,
+    batch::{Batch, rule_behind},
     key::Origin,
+    losses::{Cause, Losses},
     mailbox::{Exits, Mailbox, Outbound, Punt},
     parse::Headers,
     program::Verdict,
@@ -29,6 +30,7 @@ pub(crate) struct LocalQueue {
 /// A port of which this thread owns a queue or more.
 #[derive(Debug)]
 pub(crate) struct LocalPort {
+    id: PortId,
     caps: Caps,
     pub(crate) stats: Arc<PortStats>,
     pub(crate) queues: Vec<LocalQueue>,
@@ -40,10 +42,10 @@ pub(crate) struct LocalPort {
 impl LocalPort {
     /// Notes the port among those with frames pending.
     #[inline]
-    fn mark(&mut self, port: PortId, dirty: &mut Vec<PortId>) {
+    fn mark(&mut self, dirty: &mut Vec<PortId>) {
         if !self.dirty && !self.gone {
             self.dirty = true;
-            dirty.push(port);
+            dirty.push(self.id);
         }
     }
 
@@ -53,15 +55,16 @@ impl LocalPort {
         &mut self,
         frame: Frame,
         hash: u64,
-        thread: ThreadId,
         pool: &mut FramePool,
         pieces: &mut Vec<Frame>,
+        losses: &mut Losses,
+        snapshot: &Snapshot,
     ) -> u64 {
         let which = if self.queues.len() == 1 { 0 } else { hash as usize % self.queues.len() };
         if self.gone || !offload::passes(&frame, &self.caps) {
-            return self.take_misfit(frame, which, thread, pool, pieces);
+            return self.take_misfit(frame, which, pool, pieces, losses, snapshot);
         }
-        push(&mut self.queues[which], frame, &self.stats, thread, pool);
+        self.push(which, frame, pool, losses, snapshot);
         1
     }
 
@@ -71,31 +74,89 @@ impl LocalPort {
         &mut self,
         frame: Frame,
         which: usize,
-        thread: ThreadId,
         pool: &mut FramePool,
         pieces: &mut Vec<Frame>,
+        losses: &mut Losses,
+        snapshot: &Snapshot,
     ) -> u64 {
-        let counters = self.stats.thread(thread);
         if self.gone {
-            counters.drops[DropReason::PortGone as usize].add(1);
-            pool.free(frame);
+            self.lose(DropReason::PortGone, frame, pool, losses, snapshot);
             return 1;
         }
-        if let Err(unfit) = offload::fit(pool, frame, &self.caps, pieces) {
+        if let Err((unfit, frame)) = offload::fit(pool, frame, &self.caps, pieces) {
             let reason = match unfit {
                 offload::Unfit::TooBig => DropReason::TooBig,
                 offload::Unfit::NoFrames => DropReason::NoFrames,
                 offload::Unfit::Malformed => DropReason::Malformed,
             };
-            counters.drops[reason as usize].add(1);
+            self.lose(reason, frame, pool, losses, snapshot);
             return 1;
         }
         let made = pieces.len() as u64;
-        counters.made.add(made.saturating_sub(1));
+        self.stats.thread(losses.thread).made.add(made.saturating_sub(1));
         for frame in pieces.drain(..) {
-            push(&mut self.queues[which], frame, &self.stats, thread, pool);
+            self.push(which, frame, pool, losses, snapshot);
         }
         made
+    }
+
+    /// Appends a frame to a queue's pending burst.
+    #[inline(always)]
+    fn push(
+        &mut self,
+        which: usize,
+        frame: Frame,
+        pool: &mut FramePool,
+        losses: &mut Losses,
+        snapshot: &Snapshot,
+    ) {
+        if let Err(frame) = self.queues[which].pending.push(frame) {
+            self.push_full(which, frame, pool, losses, snapshot);
+        }
+    }
+
+    /// A full burst is sent first; what finds no room then is dropped.
+    #[cold]
+    #[inline(never)]
+    fn push_full(
+        &mut self,
+        which: usize,
+        frame: Frame,
+        pool: &mut FramePool,
+        losses: &mut Losses,
+        snapshot: &Snapshot,
+    ) {
+        let queue = &mut self.queues[which];
+        // A device that is gone says so again when the turn transmits.
+        let _ = transmit(queue, &self.stats, losses.thread, pool);
+        if let Err(frame) = queue.pending.push(frame) {
+            self.lose(DropReason::TxFull, frame, pool, losses, snapshot);
+        }
+    }
+
+    /// Drops what was to leave by the port.
+    fn lose(
+        &self,
+        reason: DropReason,
+        frame: Frame,
+        pool: &mut FramePool,
+        losses: &mut Losses,
+        snapshot: &Snapshot,
+    ) {
+        losses.outgoing(reason, pool.bytes(&frame), self.id, &self.stats, snapshot);
+        pool.free(frame);
+    }
+
+    /// Drops what is pending, for the port is gone.
+    fn lose_pending(&mut self, pool: &mut FramePool, losses: &mut Losses, snapshot: &Snapshot) {
+        losses.origin = None; // they came in earlier turns, too
+        for at in 0..self.queues.len() {
+            let left = self.queues[at].pending.len();
+            let frames: Vec<Frame> = self.queues[at].pending.drain_front(left).collect();
+            for frame in frames {
+                self.lose(DropReason::PortGone, frame, pool, losses, snapshot);
+            }
+        }
     }
 }
 
@@ -103,6 +164,7 @@ impl LocalPort {
 #[derive(Debug)]
 pub(crate) struct Egress {
     pub(crate) thread: ThreadId,
+    pub(crate) losses: Losses,
     pub(crate) ports: Vec<Option<LocalPort>>,
     mailboxes: Arc<[Mailbox]>,
     /// Frames for each other thread, until the burst is through.
@@ -139,6 +201,7 @@ pub(crate) fn drain(
         return;
     };
     let stats = local.stats.clone();
+    egress.losses.origin = Some(Origin::by_port(ingress));
     let counters = stats.thread(egress.thread);
     let n = batch.frames.len();
     let (verdicts, hashes) = (&batch.verdicts[..n], &batch.hashes[..n]);
@@ -176,14 +239,15 @@ pub(crate) fn drain(
                         egress.exits.bell.ring();
                     }
                     Err(punt) => {
-                        counters.drops[DropReason::PuntFull as usize].add(1);
-                        pool.free(punt.frame);
+                        egress.lose_incoming(DropReason::PuntFull.into(), punt.frame, pool, &stats, snapshot);
                     }
                 }
             }
             Verdict::Drop(reason) => {
-                counters.drops[reason as usize].add(1);
-                pool.free(frame);
+                let cause =
+                    Cause { reason, rule: rule_behind(reason, &batch.programs[i], batch.policed_by[i]) };
+                egress.losses.origin = Some(origin(i));
+                egress.lose_incoming(cause, frame, pool, &stats, snapshot);
             }
         }
         i += 1;
@@ -204,6 +268,7 @@ impl Egress {
     ) -> Self {
         Self {
             thread,
+            losses: Losses::new(thread, counters.clone()),
             ports: Vec::new(),
             handed: mailboxes.iter().map(|_| Vec::with_capacity(BURST)).collect(),
             mailboxes,
@@ -227,6 +292,7 @@ impl Egress {
             self.ports.resize_with(port.index() + 1, || None);
         }
         let local = self.ports[port.index()].get_or_insert_with(|| LocalPort {
+            id: port,
             caps,
             stats,
             queues: Vec::new(),
@@ -237,16 +303,28 @@ impl Egress {
     }
 
     /// Gives a port's queues back, not closed: that may take time, which is not the packets'.
-    pub(crate) fn detach(&mut self, port: PortId, pool: &mut FramePool) -> Vec<Queue> {
+    pub(crate) fn detach(&mut self, port: PortId, pool: &mut FramePool, snapshot: &Snapshot) -> Vec<Queue> {
         self.dirty.retain(|dirty| *dirty != port);
-        let Some(local) = self.ports.get_mut(port.index()).and_then(Option::take) else { return Vec::new() };
-        let counters = local.stats.thread(self.thread);
-        let take = |mut queue: LocalQueue| {
-            let left = queue.pending.free_all(pool) as u64;
-            counters.drops[DropReason::PortGone as usize].add(left);
-            queue.queue
+        let Some(mut local) = self.ports.get_mut(port.index()).and_then(Option::take) else {
+            return Vec::new();
         };
-        local.queues.into_iter().map(take).collect()
+        local.lose_pending(pool, &mut self.losses, snapshot);
+        local.queues.into_iter().map(|queue| queue.queue).collect()
+    }
+
+    /// Drops what came in by a port.
+    #[inline]
+    fn lose_incoming(
+        &mut self,
+        cause: Cause,
+        frame: Frame,
+        pool: &mut FramePool,
+        stats: &PortStats,
+        snapshot: &Snapshot,
+    ) {
+        let view = self.losses.origin.and_then(Origin::port).and_then(|port| snapshot.port(port));
+        self.losses.incoming(cause, pool.bytes(&frame), stats, view);
+        pool.free(frame);
     }
 
     /// Some queue has frames that its port did not take yet.
@@ -265,25 +343,25 @@ impl Egress {
         snapshot: &Snapshot,
     ) {
         let frames = frames.zip(hashes);
-        let Self { ports, dirty, pieces, thread, .. } = self;
+        let Self { ports, dirty, pieces, losses, .. } = self;
         let Some(Some(local)) = ports.get_mut(port.index()) else {
             return frames.for_each(|(frame, &hash)| {
                 self.hand_over(Outbound { port, frame, hash, made: false }, pool, snapshot);
             });
         };
-        local.mark(port, dirty);
+        local.mark(dirty);
         let mut offered = 0;
         for (frame, &hash) in frames {
-            offered += local.take(frame, hash, *thread, pool, pieces);
+            offered += local.take(frame, hash, pool, pieces, losses, snapshot);
         }
-        local.stats.thread(*thread).offered.add(offered);
+        local.stats.thread(losses.thread).offered.add(offered);
     }
 
     /// Sends a frame by a port: by a queue of this thread's, else through the thread that owns one.
     #[inline]
     pub(crate) fn send(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
         if matches!(self.ports.get(outbound.port.index()), Some(Some(_))) {
-            self.enqueue(outbound, pool);
+            self.enqueue(outbound, pool, snapshot);
         } else {
             self.hand_over(outbound, pool, snapshot);
         }
@@ -291,7 +369,7 @@ impl Egress {
 
     /// Puts a frame to the others for the thread that owns the queue it must leave by.
     fn hand_over(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
-        let Some(view) = snapshot.port(outbound.port) else { return self.orphan(outbound.frame, pool) };
+        let Some(view) = snapshot.port(outbound.port) else { return self.orphan(outbound, pool) };
         let queue = outbound.hash as usize % view.owners.len().max(1);
         match view.owners.get(queue).filter(|owner| **owner != self.thread) {
             Some(owner) => {
@@ -301,7 +379,7 @@ impl Egress {
                     self.deliver(owner.index(), pool, snapshot);
                 }
             }
-            None => self.orphan(outbound.frame, pool),
+            None => self.orphan(outbound, pool),
         }
     }
 
@@ -322,9 +400,9 @@ impl Egress {
         }
         for outbound in batch.drain(..) {
             if let Some(view) = snapshot.port(outbound.port) {
-                let counters = view.stats.thread(self.thread);
-                counters.offered.add(1);
-                counters.drops[DropReason::HandoffFull as usize].add(1);
+                view.stats.thread(self.thread).offered.add(1);
+                let packet = pool.bytes(&outbound.frame);
+                self.losses.outgoing(DropReason::HandoffFull, packet, outbound.port, &view.stats, snapshot);
             }
             pool.free(outbound.frame);
         }
@@ -366,7 +444,8 @@ impl Egress {
                     let counters = view.stats.thread(self.thread);
                     counters.made.add(1);
                     counters.offered.add(1);
-                    counters.drops[DropReason::NoFrames as usize].add(1);
+                    let packet = pool.bytes(frame);
+                    self.losses.outgoing(DropReason::NoFrames, packet, port, &view.stats, snapshot);
                 }
                 (None, None) => {}
             }
@@ -409,32 +488,35 @@ impl Egress {
                 let counters = view.stats.thread(self.thread);
                 counters.made.add(1);
                 counters.offered.add(1);
-                counters.drops[reason as usize].add(1);
+                self.losses.outgoing(reason, pool.bytes(frame), port, &view.stats, snapshot);
             }
         }
     }
 
     /// For a port that is neither here nor anywhere.
     #[cold]
-    fn orphan(&self, frame: Frame, pool: &mut FramePool) {
+    fn orphan(&mut self, outbound: Outbound, pool: &mut FramePool) {
         self.counters.orphans.add(1);
-        pool.free(frame);
+        self.losses.remember(DropReason::PortGone.into(), Some(outbound.port), pool.bytes(&outbound.frame));
+        pool.free(outbound.frame);
     }
 
     /// Appends a frame to a queue's pending burst; one that the port can't carry as it is, cut to fit.
-    pub(crate) fn enqueue(&mut self, outbound: Outbound, pool: &mut FramePool) {
-        let Outbound { port, frame, hash, made } = outbound;
-        let Self { ports, dirty, pieces, thread, .. } = self;
-        let Some(Some(local)) = ports.get_mut(port.index()) else { return self.orphan(frame, pool) };
-        local.mark(port, dirty);
-        let offered = local.take(frame, hash, *thread, pool, pieces);
-        let counters = local.stats.thread(*thread);
+    pub(crate) fn enqueue(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
+        let Self { ports, dirty, pieces, losses, .. } = self;
+        let Some(Some(local)) = ports.get_mut(outbound.port.index()) else {
+            return self.orphan(outbound, pool);
+        };
+        let Outbound { frame, hash, made, .. } = outbound;
+        local.mark(dirty);
+        let offered = local.take(frame, hash, pool, pieces, losses, snapshot);
+        let counters = local.stats.thread(losses.thread);
         counters.made.add(made.into());
         counters.offered.add(offered);
     }
 
     /// Sends what is pending, as far as the ports take it; the rest waits for the next turn.
-    pub(crate) fn transmit(&mut self, pool: &mut FramePool) {
+    pub(crate) fn transmit(&mut self, pool: &mut FramePool, snapshot: &Snapshot) {
         for at in (0..self.dirty.len()).rev() {
             let port = self.dirty[at];
             let Some(Some(local)) = self.ports.get_mut(port.index()) else {
@@ -454,19 +536,16 @@ impl Egress {
                 self.dirty.swap_remove(at);
             }
             if let Some(errno) = errno {
-                self.vanished(port, errno, pool);
+                self.vanished(port, errno, pool, snapshot);
             }
         }
     }
 
     /// Marks a port whose device is gone; the control side is told once and will detach it.
     #[cold]
-    pub(crate) fn vanished(&mut self, port: PortId, errno: i32, pool: &mut FramePool) {
+    pub(crate) fn vanished(&mut self, port: PortId, errno: i32, pool: &mut FramePool, snapshot: &Snapshot) {
         let Some(Some(local)) = self.ports.get_mut(port.index()) else { return };
-        for queue in &mut local.queues {
-            let left = queue.pending.free_all(pool) as u64;
-            local.stats.thread(self.thread).drops[DropReason::PortGone as usize].add(left);
-        }
+        local.lose_pending(pool, &mut self.losses, snapshot);
         local.dirty = false;
         self.dirty.retain(|dirty| *dirty != port);
         if !std::mem::replace(&mut local.gone, true) {
@@ -478,32 +557,6 @@ impl Egress {
 
     pub(crate) fn is_gone(&self, port: PortId) -> bool {
         matches!(self.ports.get(port.index()), Some(Some(local)) if local.gone)
-    }
-}
-
-/// Appends a frame to a queue's pending burst.
-#[inline(always)]
-fn push(queue: &mut LocalQueue, frame: Frame, stats: &PortStats, thread: ThreadId, pool: &mut FramePool) {
-    if let Err(frame) = queue.pending.push(frame) {
-        push_full(queue, frame, stats, thread, pool);
-    }
-}
-
-/// A full burst is sent first; what finds no room then is dropped.
-#[cold]
-#[inline(never)]
-fn push_full(
-    queue: &mut LocalQueue,
-    frame: Frame,
-    stats: &PortStats,
-    thread: ThreadId,
-    pool: &mut FramePool,
-) {
-    // A device that is gone says so again when the turn transmits.
-    let _ = transmit(queue, stats, thread, pool);
-    if let Err(frame) = queue.pending.push(frame) {
-        stats.thread(thread).drops[DropReason::TxFull as usize].add(1);
-        pool.free(frame);
     }
 }
 

@@ -48,6 +48,7 @@
 //!   has a reason ([`reason::DropReason`]).
 //! - A flow entry is valid only under the generation it was resolved under; configuration never walks the tables.
 //! - One writer per counter: the thread that owns the row.
+//! - Every dropped packet passes `losses`: counted always, remembered by way of a sample ([`recorder`]).
 #![forbid(unsafe_code)]
 
 pub mod action;
@@ -57,6 +58,7 @@ pub mod classify;
 mod decap;
 pub mod egress;
 pub mod key;
+mod losses;
 pub mod mailbox;
 pub mod parse;
 pub mod pipeline;
@@ -64,6 +66,7 @@ pub mod police;
 pub mod program;
 pub mod publish;
 pub mod reason;
+pub mod recorder;
 pub mod resolve;
 pub mod rules;
 pub mod snapshot;

@@ -87,7 +87,7 @@ impl Pipeline {
         }
         egress::drain(batch, egress, pool, snapshot, now_ns);
         lap.ended(Stage::Egress, stages);
-        egress.transmit(pool);
+        egress.transmit(pool, snapshot);
         lap.ended(Stage::Transmit, stages);
         lap.finish(received as u64, stages);
         debug_assert!(batch.frames.is_empty(), "every received frame was sent, handed on or freed");
@@ -139,7 +139,7 @@ fn receive(
         batch.start(from.port);
     }
     if let Err(vanished) = outcome {
-        egress.vanished(from.port, vanished.errno, pool);
+        egress.vanished(from.port, vanished.errno, pool, snapshot);
     }
     received
 }

@@ -225,6 +225,11 @@ impl RuleTable {
         *self.cross_connects.get(from.index())?
     }
 
+    /// All of them, in the order they are looked at.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
     /// The rule that [`crate::program::Action::Rule`] names.
     #[inline]
     pub fn get(&self, index: u16) -> Option<&Rule> {

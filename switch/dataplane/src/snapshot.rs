@@ -9,7 +9,7 @@ use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId, ip};
 use crate::{
     police::Policer,
     rules::RuleTable,
-    stats::{PeerStats, PortStats},
+    stats::{EndpointStats, PeerStats, PortStats},
     table::routes::{Route, Routes},
     tunnel::{Tunnel, Tunnels},
 };
@@ -44,6 +44,19 @@ pub struct PortView {
     pub network: Option<NetworkId>,
     /// Its counters.
     pub stats: Arc<PortStats>,
+    /// The endpoints behind it, by MAC in ascending order, and their counters.
+    pub pods: Vec<(Mac, Arc<EndpointStats>)>,
+}
+
+impl PortView {
+    /// The counters of the endpoint with this MAC; where there is only one, it is that one's whatever MAC it shows.
+    pub(crate) fn pod(&self, mac: Mac) -> Option<&EndpointStats> {
+        match &*self.pods {
+            [] => None,
+            [(_, only)] => Some(only),
+            many => many.binary_search_by_key(&mac, |(mac, _)| *mac).ok().map(|at| &*many[at].1),
+        }
+    }
 }
 
 /// How a network forwards.

@@ -176,6 +176,7 @@ impl PmdThread {
         let Self { pipeline, reader, polled, mailboxes, .. } = self;
         pipeline.budget.turn(now_ns);
         let snapshot = reader.get();
+        pipeline.egress.losses.turn(now_ns, snapshot.generation);
         for from in polled.iter_mut() {
             worked |= from.resting > 0; // there is something in it
             let received = pipeline.poll(from, snapshot, now_ns);
@@ -186,16 +187,19 @@ impl PmdThread {
             }
         }
         let mailbox = &mailboxes[pipeline.egress.thread.index()];
+        pipeline.egress.losses.origin = None;
         // Not more: a neighbour's flood must not starve this thread's own queues.
         const BATCHES: usize = 4;
         for _ in 0..BATCHES {
             let Some(mut batch) = mailbox.pop() else { break };
-            batch.drain(..).for_each(|outbound| pipeline.egress.enqueue(outbound, &mut pipeline.pool));
+            batch.drain(..).for_each(|outbound| {
+                pipeline.egress.enqueue(outbound, &mut pipeline.pool, snapshot);
+            });
             mailbox.give_back(batch);
             worked = true;
         }
         if pipeline.egress.has_pending() {
-            pipeline.egress.transmit(&mut pipeline.pool);
+            pipeline.egress.transmit(&mut pipeline.pool, snapshot);
         }
         self.sweep(now_ns);
         self.count_lost(now_ns);
@@ -267,11 +271,12 @@ impl PmdThread {
     }
 
     fn obey(&mut self, command: Command, now_ns: u64) {
+        let snapshot = self.reader.get().clone();
         let Pipeline { egress, pool, flows, .. } = &mut self.pipeline;
         match command {
             Command::Attach { port, id, queue, caps, stats } => egress.attach(port, id, queue, caps, stats),
             Command::Detach { port, reply } => {
-                if let Err(unwanted) = reply.send(egress.detach(port, pool)) {
+                if let Err(unwanted) = reply.send(egress.detach(port, pool, &snapshot)) {
                     close_all(unwanted.into_inner(), pool); // nobody waits for them any more
                 }
             }
@@ -279,7 +284,7 @@ impl PmdThread {
                 /// Slots per piece: some microseconds of copying.
                 const PIECE: usize = 256;
                 let (entries, next) = flows.dump(from, PIECE);
-                let (generation, now_ms) = (self.reader.get().generation as u32, milliseconds(now_ns));
+                let (generation, now_ms) = (snapshot.generation as u32, milliseconds(now_ns));
                 let _ = reply.send(FlowDump { flows: entries, next, now_ms, generation });
                 return;
             }
@@ -298,9 +303,10 @@ impl PmdThread {
 
     /// Closes every queue and takes what others left: no chunk stays behind.
     fn close(&mut self) {
+        let snapshot = self.reader.get().clone();
         for index in 0..self.pipeline.egress.ports.len() {
             if let Some(port) = PortId::from_index(index as u16) {
-                let queues = self.pipeline.egress.detach(port, &mut self.pipeline.pool);
+                let queues = self.pipeline.egress.detach(port, &mut self.pipeline.pool, &snapshot);
                 close_all(queues, &mut self.pipeline.pool);
             }
         }

@@ -98,7 +98,7 @@ impl Session {
     fn describe_program(&self, program: &Program) -> String {
         let snapshot: &Snapshot = self.switch.runtime.snapshot();
         let action = |action: &Action| match action {
-            Action::Rule(index) => format!("rule:{}", self.switch.rule_name(*index).unwrap_or("?")),
+            Action::Rule(index) => format!("rule:{}", self.switch.history.names().rule(*index)),
             Action::PopVlan => "pop_vlan".into(),
             Action::PushVlan(vlan) => format!("push_vlan:{vlan}"),
             Action::Encap(index) => format!("encap:{}", self.switch.peer_of_tunnel(*index).unwrap_or("?")),
