@@ -28,6 +28,7 @@ pub mod port;
 pub mod spec;
 pub mod stats;
 pub mod status;
+pub mod trace;
 
 pub use call::{Call, Server, serve};
 pub use error::{Code, Error};

@@ -23,3 +23,4 @@ pub mod runtime;
 pub mod server;
 pub mod slowpath;
 pub mod switch;
+pub mod trace;

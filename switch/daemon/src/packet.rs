@@ -5,4 +5,4 @@ mod build;
 mod describe;
 
 pub use build::{Defaults, build};
-pub use describe::{Field, addresses, describe, fields, hex};
+pub use describe::{Field, addresses, describe, fields, hex, inner, unhex};

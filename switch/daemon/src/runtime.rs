@@ -13,13 +13,14 @@ use std::{
 
 use crossbeam::channel::{self, Sender};
 use weft_dataplane::{
-    key::HashSecret,
+    key::{FlowKey, HashSecret},
     mailbox::{Exits, Mailbox},
     publish::Publisher,
     snapshot::Snapshot,
     stats::{PortStats, ThreadCounters},
     table::flow::FlowEntry,
-    thread::{Command, FlowDump, Idle, Parts, PmdThread},
+    thread::{Command, FlowDump, FoundFlow, Idle, Parts, PmdThread},
+    trace::live::Live,
 };
 use weft_pmd::{Caps, FramePool, Memory, MemoryError, PortQueue, Queue};
 use weft_wire::{PortId, QueueId, ThreadId};
@@ -210,6 +211,20 @@ impl Runtime {
                 Some(next) => from = next,
                 None => return,
             }
+        }
+    }
+
+    /// What a thread's flow table knows of a flow.
+    pub fn flow(&self, thread: ThreadId, key: FlowKey) -> Option<FoundFlow> {
+        let (reply, receiver) = channel::bounded(1);
+        self.command(thread, Command::FindFlow { key, reply });
+        receiver.recv_timeout(PATIENCE).ok().flatten()
+    }
+
+    /// Lets all threads trace.
+    pub fn trace(&self, live: &Arc<Live>) {
+        for thread in 0..self.threads.len() {
+            self.command(ThreadId(thread as u16), Command::Trace(live.clone()));
         }
     }
 

@@ -7,6 +7,7 @@ mod flows;
 mod losses;
 mod nouns;
 mod peers;
+mod trace;
 mod views;
 
 pub mod socket;
@@ -215,6 +216,10 @@ impl Server for Session {
 
     fn drops(&mut self, call: drops::Drops) -> Result<drops::DropRows, Error> {
         self.show_drops(&call)
+    }
+
+    fn trace(&mut self, call: weft_ctl_api::trace::Trace) -> Result<weft_ctl_api::trace::TraceReply, Error> {
+        self.trace_what_if(&call)
     }
 
     fn config_show(&mut self, _: config::ConfigShow) -> Result<config::ConfigText, Error> {

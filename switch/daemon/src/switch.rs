@@ -5,6 +5,7 @@
 //! opened before anything is published, so that a failure leaves things as they were; then the snapshot is published;
 //! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports.
 
+mod candidate;
 mod fabric;
 mod history;
 mod learning;
@@ -36,13 +37,14 @@ use crate::{
     assign::assign,
     compile::{Facts, PortFacts, RuleFacts, compile},
     config,
-    desired::{Desired, Invalid, Role, RuleStep},
+    desired::{self, Desired, Invalid, Role, RuleStep},
     event::Event,
     netlink::{self, NetlinkError, nexthop},
     ports,
     runtime::Runtime,
 };
 
+pub use candidate::Candidate;
 pub use history::{History, Lost, Names};
 pub use learning::Learnt;
 
@@ -356,18 +358,9 @@ impl Switch {
         let mut kept = BTreeMap::new();
         for rule in &desired.rules {
             let old = self.desired.rules.iter().find(|old| *old == rule);
-            let facts = old.and_then(|_| self.facts.rules.remove(&rule.name)).unwrap_or_else(|| {
-                let policer = |step: &RuleStep| match step {
-                    RuleStep::Police { unit, rate, burst } => {
-                        Some(Arc::new(Policer::new(*unit, *rate, *burst)))
-                    }
-                    _ => None,
-                };
-                RuleFacts {
-                    stats: Arc::new(RuleStats::new(threads)),
-                    policers: rule.steps.iter().filter_map(policer).collect(),
-                }
-            });
+            let facts = old
+                .and_then(|_| self.facts.rules.remove(&rule.name))
+                .unwrap_or_else(|| rule_facts(rule, Arc::new(RuleStats::new(threads))));
             kept.insert(rule.name.clone(), facts);
         }
         self.facts.rules = kept;
@@ -453,6 +446,15 @@ impl Switch {
     pub fn port_name(&self, id: PortId) -> Option<&str> {
         self.ports.iter().find(|(_, port)| port.id == id).map(|(name, _)| name.as_str())
     }
+}
+
+/// Full buckets for a rule.
+fn rule_facts(rule: &desired::Rule, stats: Arc<RuleStats>) -> RuleFacts {
+    let policer = |step: &RuleStep| match step {
+        RuleStep::Police { unit, rate, burst } => Some(Arc::new(Policer::new(*unit, *rate, *burst))),
+        _ => None,
+    };
+    RuleFacts { stats, policers: rule.steps.iter().filter_map(policer).collect() }
 }
 
 /// How often devices are looked at.

@@ -74,4 +74,5 @@ pub mod stats;
 mod sync;
 pub mod table;
 pub mod thread;
+pub mod trace;
 pub mod tunnel;

@@ -49,6 +49,16 @@ pub struct PortView {
 }
 
 impl PortView {
+    fn shadow(&self) -> Self {
+        let pods = self.pods.iter().map(|(mac, _)| (*mac, Arc::new(EndpointStats::new(1))));
+        Self {
+            owners: vec![ThreadId(0); self.owners.len()],
+            stats: Arc::new(PortStats::new(self.owners.len(), 1)),
+            pods: pods.collect(),
+            ..self.clone()
+        }
+    }
+
     /// The counters of the endpoint with this MAC; where there is only one, it is that one's whatever MAC it shows.
     pub(crate) fn pod(&self, mac: Mac) -> Option<&EndpointStats> {
         match &*self.pods {
@@ -205,6 +215,31 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The same tables with counters and buckets of their own, all ports with one thread: packets that go by it leave no trace
+    /// in this one.
+    pub fn shadow(&self) -> Self {
+        let peer = |peer: &PeerView| PeerView { stats: Arc::new(PeerStats::new(1)), ..peer.clone() };
+        let network = |network: &Arc<NetworkView>| {
+            let flood_limit = network.flood_limit.as_ref().map(|limit| Arc::new(limit.shadow()));
+            Arc::new(NetworkView { flood_limit, ..(**network).clone() })
+        };
+        Self {
+            generation: self.generation,
+            ports: self.ports.iter().map(|port| port.as_ref().map(|port| Arc::new(port.shadow()))).collect(),
+            networks: self.networks.iter().map(network).collect(),
+            endpoints: self.endpoints.clone(),
+            routes: self.routes.clone(),
+            rewrites: self.rewrites.clone(),
+            peers: Arc::new(self.peers.iter().map(peer).collect()),
+            tunnels: Arc::new(self.tunnels.iter().map(Tunnel::shadow).collect()),
+            unwraps: self.unwraps.clone(),
+            fdb: self.fdb.clone(),
+            rules: Arc::new(self.rules.shadow()),
+            host: self.host,
+            flow_idle_ms: self.flow_idle_ms,
+        }
+    }
+
     /// A port, if it (still) exists.
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&PortView> {

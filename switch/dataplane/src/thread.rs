@@ -9,13 +9,14 @@ use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
     egress::Egress,
-    key::HashSecret,
+    key::{FlowKey, HashSecret},
     mailbox::{Exits, Learn, Mailbox},
     pipeline::{Pipeline, Polled},
     publish::Reader,
     snapshot::Snapshot,
     stats::{PortStats, ThreadCounters},
     table::flow::{FlowEntry, FlowTable},
+    trace::live::Live,
 };
 
 /// What the control side asks of a PMD thread.
@@ -48,6 +49,15 @@ pub enum Command {
         /// Where to.
         reply: Sender<FlowDump>,
     },
+    /// What the flow table knows of a flow.
+    FindFlow {
+        /// The flow.
+        key: FlowKey,
+        /// Where to; none: it is not there.
+        reply: Sender<Option<FoundFlow>>,
+    },
+    /// Trace packets until it has enough of them.
+    Trace(Arc<Live>),
     /// End: queues are closed and dropped with the thread.
     Stop,
 }
@@ -63,6 +73,17 @@ pub struct FlowDump {
     pub now_ms: u32,
     /// The generation in force: entries of another are stale.
     pub generation: u32,
+}
+
+/// A flow in a table.
+#[derive(Debug, Clone)]
+pub struct FoundFlow {
+    /// The flow.
+    pub flow: FlowEntry,
+    /// Since its last packet, milliseconds.
+    pub idle_ms: u32,
+    /// It was decided under another generation than that in force.
+    pub stale: bool,
 }
 
 /// The clock that flow entries keep: it wraps after 49 days, which no idle flow lives to see.
@@ -113,6 +134,8 @@ pub struct PmdThread {
     polled: Vec<Polled>,
     swept_ns: u64,
     counted_ns: u64,
+    /// Somebody wants to see packets.
+    trace: Option<Arc<Live>>,
     stopping: bool,
 }
 
@@ -137,6 +160,7 @@ impl PmdThread {
             polled: Vec::new(),
             swept_ns: 0,
             counted_ns: 0,
+            trace: None,
             stopping: false,
         })
     }
@@ -173,13 +197,17 @@ impl PmdThread {
             self.obey(command, now_ns);
             worked = true;
         }
-        let Self { pipeline, reader, polled, mailboxes, .. } = self;
+        self.trace = self.trace.take().filter(|trace| trace.is_on(now_ns));
+        let Self { pipeline, reader, polled, mailboxes, trace, .. } = self;
         pipeline.budget.turn(now_ns);
         let snapshot = reader.get();
         pipeline.egress.losses.turn(now_ns, snapshot.generation);
         for from in polled.iter_mut() {
             worked |= from.resting > 0; // there is something in it
-            let received = pipeline.poll(from, snapshot, now_ns);
+            let received = match trace {
+                None => pipeline.poll(from, snapshot, now_ns),
+                Some(trace) => trace.poll(pipeline, from, snapshot, now_ns),
+            };
             if received > 0 {
                 pipeline.counters.bursts.add(1);
                 pipeline.counters.packets.add(received as u64);
@@ -286,6 +314,19 @@ impl PmdThread {
                 let (entries, next) = flows.dump(from, PIECE);
                 let (generation, now_ms) = (snapshot.generation as u32, milliseconds(now_ns));
                 let _ = reply.send(FlowDump { flows: entries, next, now_ms, generation });
+                return;
+            }
+            Command::FindFlow { key, reply } => {
+                let found = flows.find(flows.hash(&key), &key).map(|(state, program)| FoundFlow {
+                    flow: FlowEntry { key, program: *program, state: *state },
+                    idle_ms: milliseconds(now_ns).wrapping_sub(state.used_ms),
+                    stale: state.generation != snapshot.generation as u32,
+                });
+                let _ = reply.send(found); // nobody waits for it any more: just as well
+                return;
+            }
+            Command::Trace(live) => {
+                self.trace = Some(live);
                 return;
             }
             Command::Stop => self.stopping = true,

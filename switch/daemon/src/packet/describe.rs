@@ -25,6 +25,25 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The opposite; white space and colons between bytes are skipped.
+pub fn unhex(text: &str) -> Result<Vec<u8>, String> {
+    let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace() && *c != ':').collect();
+    if !digits.len().is_multiple_of(2) {
+        return Err("hex: there is half a byte too much".into());
+    }
+    let byte = |pair: &[char]| {
+        let [high, low] = [pair[0], pair[1]].map(|c| c.to_digit(16));
+        high.zip(low).map(|(high, low)| (high * 16 + low) as u8)
+    };
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    bytes.ok_or_else(|| "hex: only 0 to 9 and a to f are digits".into())
+}
+
+/// What is in a tunnel packet.
+pub fn inner(bytes: &[u8]) -> Option<&[u8]> {
+    tunnel(bytes).and_then(|(_, _, at)| bytes.get(at..))
+}
+
 fn macs(bytes: &[u8]) -> Option<(Mac, Mac)> {
     let (dst, rest) = bytes.split_first_chunk()?;
     Some((Mac(*rest.first_chunk()?), Mac(*dst)))

@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// The program in words. A stale one's operands are those of an older snapshot: named as far as they still are.
-    fn describe_program(&self, program: &Program) -> String {
+    pub(super) fn describe_program(&self, program: &Program) -> String {
         let snapshot: &Snapshot = self.switch.runtime.snapshot();
         let action = |action: &Action| match action {
             Action::Rule(index) => format!("rule:{}", self.switch.history.names().rule(*index)),

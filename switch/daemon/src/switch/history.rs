@@ -8,12 +8,14 @@ use std::{
 
 use weft_dataplane::{
     reason::DropReason,
+    rules::Rule,
+    snapshot::Snapshot,
     stats::{EndpointStats, PortStats},
 };
 use weft_wire::PortId;
 
 use super::Switch;
-use crate::desired::Desired;
+use crate::{compile::Facts, desired::Desired};
 
 /// Past names that are kept; what was dropped longer ago can't be named.
 const NAMES_MAX: usize = 64;
@@ -40,6 +42,33 @@ fn named<T: AsRef<str>>(list: &[T], index: usize) -> &str {
 }
 
 impl Names {
+    /// Of a snapshot, from what it was compiled from.
+    pub fn new(desired: &Desired, facts: &Facts, snapshot: &Snapshot) -> Self {
+        let rules: HashMap<_, &String> =
+            facts.rules.iter().map(|(name, facts)| (Arc::as_ptr(&facts.stats), name)).collect();
+        let rule = |rule: &Rule| {
+            rules.get(&Arc::as_ptr(&rule.stats)).map_or_else(String::new, |name| (*name).clone())
+        };
+        let mut ports = vec![None; snapshot.ports.len()];
+        for (name, facts) in &facts.ports {
+            if let Some(slot) = ports.get_mut(facts.id.index()) {
+                *slot = Some(name.clone());
+            }
+        }
+        Self {
+            ports,
+            networks: desired.networks.iter().map(|network| network.name.clone()).collect(),
+            peers: desired.peers.iter().map(|peer| peer.name.clone()).collect(),
+            rules: snapshot.rules.iter().map(rule).collect(),
+        }
+    }
+
+    /// The port of a name.
+    pub fn port_id(&self, name: &str) -> Option<PortId> {
+        let index = self.ports.iter().position(|port| port.as_deref() == Some(name))?;
+        PortId::from_index(index as u16)
+    }
+
     /// A port.
     pub fn port(&self, id: PortId) -> &str {
         self.ports.get(id.index()).and_then(Option::as_deref).unwrap_or("?")
@@ -203,23 +232,7 @@ impl Switch {
     /// Remembers what the numbers of the snapshot in force stand for.
     pub(super) fn note_names(&mut self) {
         let snapshot = self.runtime.snapshot();
-        let rules: HashMap<_, &String> =
-            self.facts.rules.iter().map(|(name, facts)| (Arc::as_ptr(&facts.stats), name)).collect();
-        let rule = |rule: &weft_dataplane::rules::Rule| {
-            rules.get(&Arc::as_ptr(&rule.stats)).map_or_else(String::new, |name| (*name).clone())
-        };
-        let mut ports = vec![None; snapshot.ports.len()];
-        for (name, facts) in &self.facts.ports {
-            if let Some(slot) = ports.get_mut(facts.id.index()) {
-                *slot = Some(name.clone());
-            }
-        }
-        let names = Names {
-            ports,
-            networks: self.desired.networks.iter().map(|network| network.name.clone()).collect(),
-            peers: self.desired.peers.iter().map(|peer| peer.name.clone()).collect(),
-            rules: snapshot.rules.iter().map(rule).collect(),
-        };
+        let names = Names::new(&self.desired, &self.facts, snapshot);
         self.history.note_names(snapshot.generation, names);
     }
 }

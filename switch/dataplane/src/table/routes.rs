@@ -56,6 +56,18 @@ impl Routes {
         };
     }
 
+    /// The prefix that [`Routes::lookup`] finds an address's route by.
+    pub fn matched(&self, address: [u8; 16]) -> Option<IpNet> {
+        let address = ip::unmapped(address);
+        if self.exact.contains_key(&ip::mapped(address)) {
+            return Some(address.into());
+        }
+        match address {
+            std::net::IpAddr::V4(v4) => self.v4.get_lpm(&Ipv4Net::from(v4)).map(|(net, _)| IpNet::V4(net)),
+            std::net::IpAddr::V6(v6) => self.v6.get_lpm(&Ipv6Net::from(v6)).map(|(net, _)| IpNet::V6(net)),
+        }
+    }
+
     /// The route of a mapped address.
     pub fn lookup(&self, address: [u8; 16]) -> Option<Route> {
         if let Some(route) = self.exact.get(&address) {
