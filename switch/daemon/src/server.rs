@@ -8,6 +8,7 @@ mod nouns;
 mod peers;
 mod views;
 
+pub mod filter;
 pub mod socket;
 
 use std::{collections::HashMap, time::Instant};

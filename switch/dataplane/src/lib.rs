@@ -56,6 +56,7 @@ mod budget;
 pub mod classify;
 mod decap;
 pub mod egress;
+pub mod filter;
 pub mod key;
 pub mod mailbox;
 pub mod parse;
