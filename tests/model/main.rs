@@ -2,6 +2,7 @@
 //! lost, whatever comes in.
 
 mod bridge;
+mod filter;
 mod merge;
 mod offload;
 mod router;

@@ -20,6 +20,7 @@ pub mod endpoint;
 mod error;
 pub mod fabric;
 pub mod fdb;
+pub mod filter;
 pub mod flow;
 pub mod network;
 pub mod packet;

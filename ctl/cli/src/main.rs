@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+#[cfg_attr(not(test), expect(dead_code, reason = "for captures and live traces"))]
+mod filter;
 mod render;
 mod watch;
 

@@ -10,6 +10,7 @@ mod peers;
 mod trace;
 mod views;
 
+pub mod filter;
 pub mod socket;
 
 use std::{collections::HashMap, time::Instant};

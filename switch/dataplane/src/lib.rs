@@ -57,6 +57,7 @@ mod budget;
 pub mod classify;
 mod decap;
 pub mod egress;
+pub mod filter;
 pub mod key;
 mod losses;
 pub mod mailbox;
