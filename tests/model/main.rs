@@ -6,3 +6,4 @@ mod filter;
 mod merge;
 mod offload;
 mod router;
+mod trace;

@@ -6,3 +6,4 @@ mod errors;
 mod fabric;
 mod pairs;
 mod queues;
+mod trace;

@@ -70,6 +70,8 @@ calls! {
     stats: "stats", stats::Stats => stats::StatsReply;
     drops: "drops", drops::Drops => drops::DropRows;
     trace: "trace", trace::Trace => trace::TraceReply;
+    trace_live: "trace live", trace::TraceLive => trace::TraceStarted;
+    trace_next: "trace next", trace::TraceNext => trace::TraceSeen;
     config_show: "config show", config::ConfigShow => config::ConfigText;
     config_save: "config save", config::ConfigSave => Done;
     config_check: "config check", config::ConfigCheck => Done;

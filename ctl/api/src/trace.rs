@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::packet::PacketSpec;
+use crate::{filter::Filter, packet::PacketSpec};
 
 /// Ask what would become of a packet: nothing is sent, counted or learnt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,46 @@ pub struct Trace {
     /// A configuration, as TOML, to put the same packet through.
     #[serde(default)]
     pub against: Option<String>,
+}
+
+/// Trace the next packets that come, on their PMD threads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceLive {
+    /// Of this endpoint or port only; of an endpoint: what comes by its port.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// That match; none: any.
+    #[serde(default)]
+    pub filter: Option<Filter>,
+    /// So many, 1000 at most.
+    pub count: usize,
+    /// For so long at most, seconds, 300 at most.
+    pub seconds: u64,
+}
+
+/// A trace that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceStarted {
+    /// Its number. Who does not ask for what it has seen for ten seconds has lost it.
+    pub id: u64,
+}
+
+/// Ask what a trace has seen since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceNext {
+    /// Its number.
+    pub id: u64,
+}
+
+/// What a trace has seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceSeen {
+    /// The packets.
+    pub packets: Vec<TracedPacket>,
+    /// It has ended: there is no more to come.
+    pub ended: bool,
 }
 
 /// A packet to ask about.

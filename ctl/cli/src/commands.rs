@@ -6,7 +6,11 @@ use weft_ctl_api::{
     client::ClientError, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
 };
 
-use crate::{Session, watch};
+use crate::{
+    Session,
+    trace::{self, TraceArguments},
+    watch,
+};
 
 /// What to talk about.
 #[derive(Debug, Subcommand)]
@@ -45,6 +49,8 @@ pub(crate) enum Noun {
                             weftctl drops --endpoint default/web-1 --last --watch"
     )]
     Drops(WatchedDrops),
+    /// Show what becomes of a packet, and why: of one that is only asked about, or of the next ones that come.
+    Trace(TraceArguments),
     /// The configuration as a whole.
     #[command(subcommand)]
     Config(Config),
@@ -193,6 +199,7 @@ impl Noun {
             Self::Stats(WatchedStats { call, watch: Some(seconds) }) => watch::stats(session, &call, seconds),
             Self::Drops(WatchedDrops { call, watch: None }) => session.show(&call),
             Self::Drops(WatchedDrops { call, watch: Some(seconds) }) => watch::drops(session, &call, seconds),
+            Self::Trace(arguments) => trace::trace(session, &arguments),
             Self::Config(Config::Show(call)) => session.show(&call),
             Self::Config(Config::Save(call)) => session.show(&absolute_save(call)),
             Self::Config(Config::Check(call)) => session.show(&absolute_check(call)),

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod commands;
-#[cfg_attr(not(test), expect(dead_code, reason = "for captures and live traces"))]
 mod filter;
 mod render;
+mod trace;
 mod watch;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -139,6 +139,12 @@ mod tests {
             "stats --watch",
             "stats --watch 2",
             "drops web",
+            "trace --from web tcp 10.0.0.5:33000 > 10.0.0.6:80 flags syn",
+            "trace --from web --against new.toml icmp 10.0.0.5 > 10.0.0.6",
+            "trace --from uplink --pcap x.pcap --frame 7",
+            "trace --from web --hex 0200",
+            "trace --live --from web tcp port 80 -n 20 --seconds 5",
+            "trace --live",
             "drops --last",
             "drops web --last 7 --endpoint default/web",
             "drops --watch",
@@ -164,6 +170,9 @@ mod tests {
             ("network add n --prefix 10.0.0.0/33", "--prefix"),
             ("network add n --vlan 4095", "use 1 to 4094"),
             ("prot list", "port"),
+            ("trace tcp 10.0.0.5:1 > 10.0.0.6:2", "--from"),
+            ("trace --live --against x.toml", "--against"),
+            ("trace --from a --hex 02 --pcap x", "--pcap"),
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));
             let error = Arguments::try_parse_from(words).unwrap_err();

@@ -1,6 +1,7 @@
 //! Replies as tables for people.
 
 mod drops;
+mod trace;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use weft_ctl_api::{

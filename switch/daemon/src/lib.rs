@@ -7,6 +7,8 @@
 //! ```
 //! [`desired`] checks, [`compile`] translates, [`runtime`] owns threads and memory, [`slowpath`] answers punted packets.
 //!
+//! For people: [`packet`] puts packets into words, [`trace`] their paths; [`switch::History`] knows names and drops of what is gone.
+//!
 //! What this crate deliberately is not: it never touches a packet that the flow table knows.
 #![forbid(unsafe_code)]
 

@@ -16,8 +16,10 @@ pub mod socket;
 use std::{collections::HashMap, time::Instant};
 
 use weft_ctl_api::{
-    Code, Done, Error, Server, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, spec::Config,
+    Code, Done, Error, Server, config, drops, endpoint, fabric, fdb, flow, network, pmd, port,
+    spec::Config,
     stats, status,
+    trace::{Trace, TraceLive, TraceNext, TraceReply, TraceSeen, TraceStarted},
 };
 
 use crate::switch::{Retry, Switch};
@@ -28,12 +30,14 @@ pub struct Session {
     pub switch: Switch,
     /// PMD threads' counters at the last `pmd list`, to tell what happened since.
     pmd_seen: HashMap<usize, (Instant, views::PmdSample)>,
+    /// The trace that runs, or ran last.
+    live: Option<trace::Running>,
 }
 
 impl Session {
     /// A fresh one.
     pub fn new(switch: Switch) -> Self {
-        Self { switch, pmd_seen: HashMap::new() }
+        Self { switch, pmd_seen: HashMap::new(), live: None }
     }
 
     /// Changes a copy of the configuration and goes over to it.
@@ -219,8 +223,16 @@ impl Server for Session {
         self.show_drops(&call)
     }
 
-    fn trace(&mut self, call: weft_ctl_api::trace::Trace) -> Result<weft_ctl_api::trace::TraceReply, Error> {
+    fn trace(&mut self, call: Trace) -> Result<TraceReply, Error> {
         self.trace_what_if(&call)
+    }
+
+    fn trace_live(&mut self, call: TraceLive) -> Result<TraceStarted, Error> {
+        self.start_trace(&call)
+    }
+
+    fn trace_next(&mut self, call: TraceNext) -> Result<TraceSeen, Error> {
+        self.trace_seen(call.id)
     }
 
     fn config_show(&mut self, _: config::ConfigShow) -> Result<config::ConfigText, Error> {

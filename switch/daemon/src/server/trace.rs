@@ -1,15 +1,21 @@
 //! What becomes of a packet.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use weft_ctl_api::{
     Code, Error,
-    trace::{Trace, TraceCached, TracePacket, TraceReply, TracedPacket},
+    trace::{Trace, TraceCached, TraceLive, TracePacket, TraceReply, TraceSeen, TraceStarted, TracedPacket},
 };
-use weft_dataplane::key::FlowKey;
+use weft_dataplane::{
+    key::FlowKey,
+    trace::{Traced, live::Live},
+};
 use weft_wire::ThreadId;
 
-use super::Session;
+use super::{Session, filter};
 use crate::{
     packet,
     switch::Names,
@@ -87,6 +93,71 @@ impl Session {
             })
         };
         Ok(owners.into_iter().filter_map(cached).collect())
+    }
+}
+
+/// A trace that runs on PMD threads.
+pub(super) struct Running {
+    id: u64,
+    live: Arc<Live>,
+    asked: Instant,
+}
+
+/// Who has not asked for so long has gone.
+const ABANDONED: Duration = Duration::from_secs(10);
+const COUNT_MAX: usize = 1000;
+const SECONDS_MAX: u64 = 300;
+
+impl Session {
+    pub(super) fn start_trace(&mut self, call: &TraceLive) -> Result<TraceStarted, Error> {
+        let now_ns = self.switch.runtime.now_ns();
+        let last = self.live.as_ref().map_or(0, |running| running.id);
+        if let Some(running) = &self.live {
+            if running.live.is_on(now_ns) && running.asked.elapsed() < ABANDONED {
+                let message = "another live trace is running";
+                return Err(Error::new(Code::InUse, message).remedy("wait until it has ended"));
+            }
+            running.live.stop();
+        }
+        if !(1..=COUNT_MAX).contains(&call.count) || !(1..=SECONDS_MAX).contains(&call.seconds) {
+            let limits = format!("ask for 1 to {COUNT_MAX} packets, within 1 to {SECONDS_MAX} seconds");
+            return Err(invalid("a live trace is bounded").remedy(limits));
+        }
+        let names = self.switch.history.names();
+        let from = call.from.as_ref().map(|from| self.scene(&names).sender(from)).transpose()?;
+        let port = from.map(|from| from.port);
+        let filter = call.filter.as_ref().map(filter::load).transpose()?;
+        let wants =
+            Box::new(move |packet: &[u8]| filter.as_ref().is_none_or(|filter| filter.accepts(packet)));
+        let until_ns = now_ns + call.seconds * 1_000_000_000;
+        let live = Arc::new(Live::new(port, wants, call.count, until_ns));
+        self.switch.runtime.trace(&live);
+        self.live = Some(Running { id: last + 1, live, asked: Instant::now() });
+        Ok(TraceStarted { id: last + 1 })
+    }
+
+    pub(super) fn trace_seen(&mut self, id: u64) -> Result<TraceSeen, Error> {
+        let gone =
+            || Error::new(Code::NotFound, format!("there is no live trace {id}")).remedy("start another");
+        let running = self.live.as_mut().filter(|running| running.id == id).ok_or_else(gone)?;
+        running.asked = Instant::now();
+        let ended = !running.live.is_on(self.switch.runtime.now_ns());
+        let mut seen = Vec::new();
+        while let Some(packet) = running.live.packets.pop() {
+            seen.push(packet);
+        }
+        let packets = seen.iter().map(|(thread, traced)| self.traced(*thread, traced)).collect();
+        Ok(TraceSeen { packets, ended })
+    }
+
+    fn traced(&self, thread: ThreadId, traced: &Traced) -> TracedPacket {
+        let names = self.switch.history.names_at(traced.generation);
+        let ago_ms = self.switch.runtime.now_ns().saturating_sub(traced.at_ns) / 1_000_000;
+        TracedPacket {
+            at_ms: unix_ms().saturating_sub(ago_ms),
+            core: self.switch.runtime.threads.get(thread.index()).map(|thread| thread.core),
+            ..self.scene(&names).describe(traced)
+        }
     }
 }
 
