@@ -1,7 +1,7 @@
 //! Looking on while packets take their path: what each stage found out about them.
 //!
 //! The path itself calls an [`Observer`] between its stages. The one of every day, `()`, does nothing and is compiled away.
-//! A [`Tracer`] notes what becomes of the packets it is after: [`what_if`] lets it watch a packet of no sender through
+//! A [`Tracer`] notes what becomes of the packets it is after: [`what_if()`] lets it watch a packet of no sender through
 //! tables that nobody else uses, [`live`] real ones on their thread.
 
 pub mod live;
