@@ -1,4 +1,4 @@
-//! Packets and the words for them ([`weft_ctl_api::packet`]): [`build`] makes bytes, [`describe`] reads them. For people:
+//! Packets and the words for them ([`weft_ctl_api::packet`]): [`build()`] makes bytes, [`describe()`] reads them. For people:
 //! nothing here is on the packet's path.
 
 mod build;
