@@ -19,6 +19,10 @@ fn fit(packet: &[u8], intent: Offload, caps: Caps) -> Result<Vec<(Vec<u8>, Offlo
     frame.set_offload(intent);
     let mut pieces = Vec::new();
     let outcome = offload::fit(&mut pool, frame, &caps, &mut pieces);
+    let outcome = outcome.map_err(|(unfit, frame)| {
+        pool.free(frame);
+        unfit
+    });
     let taken = pieces.iter().map(|piece| (pool.bytes(piece).to_vec(), piece.offload())).collect();
     pieces.into_iter().for_each(|piece| pool.free(piece));
     drop(pool);

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Code, Done, Error, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
+    Code, Done, Error, capture, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
 };
 
 /// A verb: a struct of its arguments.
@@ -69,6 +69,7 @@ calls! {
     pmd_list: "pmd list", pmd::PmdList => pmd::PmdRows;
     stats: "stats", stats::Stats => stats::StatsReply;
     drops: "drops", drops::Drops => drops::DropRows;
+    capture: "capture", capture::Capture => capture::CaptureStarted;
     config_show: "config show", config::ConfigShow => config::ConfigText;
     config_save: "config save", config::ConfigSave => Done;
     config_check: "config check", config::ConfigCheck => Done;

@@ -6,7 +6,7 @@ use weft_ctl_api::{
     client::ClientError, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status,
 };
 
-use crate::{Session, watch};
+use crate::{Session, capture::CaptureArgs, watch};
 
 /// What to talk about.
 #[derive(Debug, Subcommand)]
@@ -38,6 +38,7 @@ pub(crate) enum Noun {
     Stats(WatchedStats),
     /// Show drops by port and reason.
     Drops(drops::Drops),
+    Capture(CaptureArgs),
     /// The configuration as a whole.
     #[command(subcommand)]
     Config(Config),
@@ -176,6 +177,7 @@ impl Noun {
             Self::Stats(WatchedStats { call, watch: None }) => session.show(&call),
             Self::Stats(WatchedStats { call, watch: Some(seconds) }) => watch::stats(session, &call, seconds),
             Self::Drops(call) => session.show(&call),
+            Self::Capture(arguments) => arguments.run(session),
             Self::Config(Config::Show(call)) => session.show(&call),
             Self::Config(Config::Save(call)) => session.show(&absolute_save(call)),
             Self::Config(Config::Check(call)) => session.show(&absolute_check(call)),

@@ -1,8 +1,8 @@
 //! `weftctl`: drives a running weftd.
 #![forbid(unsafe_code)]
 
+mod capture;
 mod commands;
-#[cfg_attr(not(test), expect(dead_code, reason = "for captures and live traces"))]
 mod filter;
 mod render;
 mod watch;
@@ -139,6 +139,9 @@ mod tests {
             "stats --watch",
             "stats --watch 2",
             "drops web",
+            "capture web",
+            "capture default/web tcp port 80 -w - -c 5 --duration 1.5 -s 128 --direction in",
+            "capture drops --at web",
             "config show",
             "config save /tmp/x.toml",
             "config check x.toml",
@@ -159,6 +162,9 @@ mod tests {
             ("flow add f --match dport=3 --action drop", "can't be matched"),
             ("network add n --prefix 10.0.0.0/33", "--prefix"),
             ("network add n --vlan 4095", "use 1 to 4094"),
+            ("capture web --duration 0", "above 0"),
+            ("capture web -c 0", "1.."),
+            ("capture", "TARGET"),
             ("prot list", "port"),
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assign;
+pub mod capture;
 pub mod compile;
 pub mod config;
 pub mod control;

@@ -13,6 +13,7 @@ use std::{
 
 use crossbeam::channel::{self, Sender};
 use weft_dataplane::{
+    capture::Capture,
     key::HashSecret,
     mailbox::{Exits, Mailbox},
     publish::Publisher,
@@ -24,7 +25,10 @@ use weft_dataplane::{
 use weft_pmd::{Caps, FramePool, Memory, MemoryError, PortQueue, Queue};
 use weft_wire::{PortId, QueueId, ThreadId};
 
-use crate::slowpath::thread::{Report, SlowPath};
+use crate::{
+    capture::Running,
+    slowpath::thread::{Report, SlowPath},
+};
 
 /// How the PMD threads are set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +85,8 @@ pub struct Runtime {
     exits: Arc<Exits>,
     slowpath: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
+    /// When the threads' clock was zero.
+    epoch: Instant,
 }
 
 /// A thread that does not answer for so long is stuck, and is left alone.
@@ -132,7 +138,7 @@ impl Runtime {
             stop: stop.clone(),
         };
         let slowpath = thread::Builder::new().name("slowpath".into()).spawn(move || slowpath.run())?;
-        Ok(Self { memory, threads, publisher, mailboxes, exits, slowpath: Some(slowpath), stop })
+        Ok(Self { memory, threads, publisher, mailboxes, exits, slowpath: Some(slowpath), stop, epoch })
     }
 
     /// The snapshot in force.
@@ -197,6 +203,12 @@ impl Runtime {
                 None => return,
             }
         }
+    }
+
+    /// Hands a capture to all threads.
+    pub fn capture(&self, capture: Capture) -> Running {
+        let commands = self.threads.iter().map(|thread| thread.commands.clone()).collect();
+        Running::start(capture, self.epoch, commands, self.mailboxes.clone())
     }
 
     fn command(&self, thread: ThreadId, command: Command) {

@@ -3,6 +3,7 @@
 //! A client costs one task and its buffers: requests are read with a length limit and a deadline, connections are limited
 //! in number, and whoever sends nonsense gets one error and is disconnected. Only the control thread touches the switch.
 
+mod captures;
 mod flows;
 mod nouns;
 mod peers;
@@ -14,11 +15,14 @@ pub mod socket;
 use std::{collections::HashMap, time::Instant};
 
 use weft_ctl_api::{
-    Code, Done, Error, Server, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, spec::Config,
-    stats, status,
+    Code, Done, Error, Server, capture, config, drops, endpoint, fabric, fdb, flow, network, pmd, port,
+    spec::Config, stats, status,
 };
 
-use crate::switch::{Retry, Switch};
+use crate::{
+    capture::{Captures, Stream},
+    switch::{Retry, Switch},
+};
 
 /// What verbs work on.
 pub struct Session {
@@ -26,12 +30,20 @@ pub struct Session {
     pub switch: Switch,
     /// PMD threads' counters at the last `pmd list`, to tell what happened since.
     pmd_seen: HashMap<usize, (Instant, views::PmdSample)>,
+    captures: Captures,
+    /// What follows the answer that is being made.
+    pub stream: Option<Stream>,
 }
 
 impl Session {
     /// A fresh one.
     pub fn new(switch: Switch) -> Self {
-        Self { switch, pmd_seen: HashMap::new() }
+        Self { switch, pmd_seen: HashMap::new(), captures: Captures::default(), stream: None }
+    }
+
+    /// Captures follow what has changed.
+    pub fn look_after_captures(&mut self) {
+        self.captures.look_after(&self.switch);
     }
 
     /// Changes a copy of the configuration and goes over to it.
@@ -215,6 +227,10 @@ impl Server for Session {
 
     fn drops(&mut self, call: drops::Drops) -> Result<drops::DropRows, Error> {
         self.drop_rows(&call)
+    }
+
+    fn capture(&mut self, call: capture::Capture) -> Result<capture::CaptureStarted, Error> {
+        self.start_capture(call)
     }
 
     fn config_show(&mut self, _: config::ConfigShow) -> Result<config::ConfigText, Error> {

@@ -1,14 +1,18 @@
 //! Stage 4: carries the verdicts out. Every frame of the batch goes to a transmit burst, to another thread, to the slow
 //! path or back to the pool. The only place that drops for lack of room: never wait; count, free.
 
+mod port;
+
 use std::sync::Arc;
 
-use weft_pmd::{BURST, Burst, Caps, Frame, FramePool, PortQueue, Queue, offload};
+use port::{LocalPort, LocalQueue, lose};
+use weft_pmd::{BURST, Caps, Frame, FramePool, Queue};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
     action::{self, push_vlan},
     batch::Batch,
+    capture::{Capture, Taps},
     key::Origin,
     mailbox::{Exits, Mailbox, Outbound, Punt},
     parse::Headers,
@@ -17,87 +21,6 @@ use crate::{
     snapshot::{NetworkView, Snapshot},
     stats::{PortStats, ThreadCounters},
 };
-
-/// A queue of this thread's, and the frames waiting to leave by it.
-#[derive(Debug)]
-pub(crate) struct LocalQueue {
-    pub(crate) id: QueueId,
-    pub(crate) queue: Queue,
-    pending: Burst,
-}
-
-/// A port of which this thread owns a queue or more.
-#[derive(Debug)]
-pub(crate) struct LocalPort {
-    caps: Caps,
-    pub(crate) stats: Arc<PortStats>,
-    pub(crate) queues: Vec<LocalQueue>,
-    gone: bool,
-    /// In the list of ports with frames pending.
-    dirty: bool,
-}
-
-impl LocalPort {
-    /// Notes the port among those with frames pending.
-    #[inline]
-    fn mark(&mut self, port: PortId, dirty: &mut Vec<PortId>) {
-        if !self.dirty && !self.gone {
-            self.dirty = true;
-            dirty.push(port);
-        }
-    }
-
-    /// Appends a frame to a queue's pending burst, cut to fit where it must be; how many frames that made.
-    #[inline(always)]
-    fn take(
-        &mut self,
-        frame: Frame,
-        hash: u64,
-        thread: ThreadId,
-        pool: &mut FramePool,
-        pieces: &mut Vec<Frame>,
-    ) -> u64 {
-        let which = if self.queues.len() == 1 { 0 } else { hash as usize % self.queues.len() };
-        if self.gone || !offload::passes(&frame, &self.caps) {
-            return self.take_misfit(frame, which, thread, pool, pieces);
-        }
-        push(&mut self.queues[which], frame, &self.stats, thread, pool);
-        1
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn take_misfit(
-        &mut self,
-        frame: Frame,
-        which: usize,
-        thread: ThreadId,
-        pool: &mut FramePool,
-        pieces: &mut Vec<Frame>,
-    ) -> u64 {
-        let counters = self.stats.thread(thread);
-        if self.gone {
-            counters.drops[DropReason::PortGone as usize].add(1);
-            pool.free(frame);
-            return 1;
-        }
-        if let Err(unfit) = offload::fit(pool, frame, &self.caps, pieces) {
-            let reason = match unfit {
-                offload::Unfit::TooBig => DropReason::TooBig,
-                offload::Unfit::NoFrames => DropReason::NoFrames,
-                offload::Unfit::Malformed => DropReason::Malformed,
-            };
-            counters.drops[reason as usize].add(1);
-            return 1;
-        }
-        let made = pieces.len() as u64;
-        counters.made.add(made.saturating_sub(1));
-        for frame in pieces.drain(..) {
-            push(&mut self.queues[which], frame, &self.stats, thread, pool);
-        }
-        made
-    }
-}
 
 /// This thread's ports, and the ways to the others.
 #[derive(Debug)]
@@ -109,6 +32,8 @@ pub(crate) struct Egress {
     handed: Vec<Vec<Outbound>>,
     pub(crate) exits: Arc<Exits>,
     counters: Arc<ThreadCounters>,
+    /// Captures.
+    pub(crate) taps: Taps,
     /// Ports with frames pending.
     dirty: Vec<PortId>,
     /// What `offload::fit` makes of one frame.
@@ -141,6 +66,9 @@ pub(crate) fn drain(
     let stats = local.stats.clone();
     let counters = stats.thread(egress.thread);
     let n = batch.frames.len();
+    if egress.taps.is_on() {
+        egress.taps.decided(&batch.verdicts[..n]);
+    }
     let (verdicts, hashes) = (&batch.verdicts[..n], &batch.hashes[..n]);
     let mut frames = batch.frames.drain_front(n);
     let mut i = 0;
@@ -175,16 +103,10 @@ pub(crate) fn drain(
                         counters.punts[reason as usize].add(1);
                         egress.exits.bell.ring();
                     }
-                    Err(punt) => {
-                        counters.drops[DropReason::PuntFull as usize].add(1);
-                        pool.free(punt.frame);
-                    }
+                    Err(punt) => egress.lose(punt.frame, ingress, DropReason::PuntFull, &stats, pool),
                 }
             }
-            Verdict::Drop(reason) => {
-                counters.drops[reason as usize].add(1);
-                pool.free(frame);
-            }
+            Verdict::Drop(reason) => egress.lose(frame, ingress, reason, &stats, pool),
         }
         i += 1;
     }
@@ -209,6 +131,7 @@ impl Egress {
             mailboxes,
             exits,
             counters,
+            taps: Taps::default(),
             dirty: Vec::with_capacity(BURST),
             pieces: Vec::with_capacity(BURST),
         }
@@ -226,24 +149,18 @@ impl Egress {
         if self.ports.len() <= port.index() {
             self.ports.resize_with(port.index() + 1, || None);
         }
-        let local = self.ports[port.index()].get_or_insert_with(|| LocalPort {
-            caps,
-            stats,
-            queues: Vec::new(),
-            gone: false,
-            dirty: false,
-        });
-        local.queues.push(LocalQueue { id, queue, pending: Burst::new() });
+        let watched = self.taps.watch_out(port);
+        let local =
+            self.ports[port.index()].get_or_insert_with(|| LocalPort::new(port, caps, stats, watched));
+        local.add(id, queue);
     }
 
     /// Gives a port's queues back, not closed: that may take time, which is not the packets'.
     pub(crate) fn detach(&mut self, port: PortId, pool: &mut FramePool) -> Vec<Queue> {
         self.dirty.retain(|dirty| *dirty != port);
         let Some(local) = self.ports.get_mut(port.index()).and_then(Option::take) else { return Vec::new() };
-        let counters = local.stats.thread(self.thread);
         let take = |mut queue: LocalQueue| {
-            let left = queue.pending.free_all(pool) as u64;
-            counters.drops[DropReason::PortGone as usize].add(left);
+            queue.lose_pending(port, &local.stats, self.thread, pool, &mut self.taps);
             queue.queue
         };
         local.queues.into_iter().map(take).collect()
@@ -265,7 +182,7 @@ impl Egress {
         snapshot: &Snapshot,
     ) {
         let frames = frames.zip(hashes);
-        let Self { ports, dirty, pieces, thread, .. } = self;
+        let Self { ports, dirty, pieces, thread, taps, .. } = self;
         let Some(Some(local)) = ports.get_mut(port.index()) else {
             return frames.for_each(|(frame, &hash)| {
                 self.hand_over(Outbound { port, frame, hash, made: false }, pool, snapshot);
@@ -274,7 +191,7 @@ impl Egress {
         local.mark(port, dirty);
         let mut offered = 0;
         for (frame, &hash) in frames {
-            offered += local.take(frame, hash, *thread, pool, pieces);
+            offered += local.take(frame, hash, *thread, pool, pieces, taps);
         }
         local.stats.thread(*thread).offered.add(offered);
     }
@@ -320,13 +237,15 @@ impl Egress {
         if self.mailboxes[owner].push(batch).is_ok() {
             return;
         }
-        for outbound in batch.drain(..) {
-            if let Some(view) = snapshot.port(outbound.port) {
-                let counters = view.stats.thread(self.thread);
-                counters.offered.add(1);
-                counters.drops[DropReason::HandoffFull as usize].add(1);
+        for Outbound { port, frame, .. } in batch.drain(..) {
+            match snapshot.port(port) {
+                Some(view) => {
+                    view.stats.thread(self.thread).offered.add(1);
+                    let reason = DropReason::HandoffFull;
+                    lose(frame, port, reason, &view.stats, self.thread, pool, &mut self.taps);
+                }
+                None => pool.free(frame),
             }
-            pool.free(outbound.frame);
         }
     }
 
@@ -362,12 +281,7 @@ impl Egress {
             });
             match (copy, snapshot.port(port)) {
                 (Some(copy), _) => self.send_made(port, copy, pool, snapshot),
-                (None, Some(view)) => {
-                    let counters = view.stats.thread(self.thread);
-                    counters.made.add(1);
-                    counters.offered.add(1);
-                    counters.drops[DropReason::NoFrames as usize].add(1);
-                }
+                (None, Some(_)) => self.miss(port, DropReason::NoFrames, frame, pool, snapshot),
                 (None, None) => {}
             }
         }
@@ -405,12 +319,58 @@ impl Egress {
                 None if allowed => DropReason::NoFrames,
                 None => DropReason::FloodLimited,
             };
-            if let Some(view) = snapshot.port(port) {
-                let counters = view.stats.thread(self.thread);
-                counters.made.add(1);
-                counters.offered.add(1);
-                counters.drops[reason as usize].add(1);
-            }
+            self.miss(port, reason, frame, pool, snapshot);
+        }
+    }
+
+    /// Counts a copy that could not be made, or may not be sent.
+    #[cold]
+    fn miss(
+        &mut self,
+        port: PortId,
+        reason: DropReason,
+        frame: &Frame,
+        pool: &FramePool,
+        snapshot: &Snapshot,
+    ) {
+        let Some(view) = snapshot.port(port) else { return };
+        let counters = view.stats.thread(self.thread);
+        counters.made.add(1);
+        counters.offered.add(1);
+        counters.drops[reason as usize].add(1);
+        if self.taps.wants_drops() {
+            self.taps.dropped(port, reason, pool.bytes(frame));
+        }
+    }
+
+    /// Drops a frame that counts at a port.
+    #[inline]
+    fn lose(
+        &mut self,
+        frame: Frame,
+        port: PortId,
+        reason: DropReason,
+        stats: &PortStats,
+        pool: &mut FramePool,
+    ) {
+        lose(frame, port, reason, stats, self.thread, pool, &mut self.taps);
+    }
+
+    /// Begins a capture.
+    pub(crate) fn watch(&mut self, capture: Arc<Capture>) {
+        self.taps.add(capture);
+        self.note_watched();
+    }
+
+    /// Ends it.
+    pub(crate) fn unwatch(&mut self, capture: &Arc<Capture>) {
+        self.taps.remove(capture);
+        self.note_watched();
+    }
+
+    fn note_watched(&mut self) {
+        for local in self.ports.iter_mut().flatten() {
+            local.watch(self.taps.watch_out(local.id));
         }
     }
 
@@ -424,10 +384,10 @@ impl Egress {
     /// Appends a frame to a queue's pending burst; one that the port can't carry as it is, cut to fit.
     pub(crate) fn enqueue(&mut self, outbound: Outbound, pool: &mut FramePool) {
         let Outbound { port, frame, hash, made } = outbound;
-        let Self { ports, dirty, pieces, thread, .. } = self;
+        let Self { ports, dirty, pieces, thread, taps, .. } = self;
         let Some(Some(local)) = ports.get_mut(port.index()) else { return self.orphan(frame, pool) };
         local.mark(port, dirty);
-        let offered = local.take(frame, hash, *thread, pool, pieces);
+        let offered = local.take(frame, hash, *thread, pool, pieces, taps);
         let counters = local.stats.thread(*thread);
         counters.made.add(made.into());
         counters.offered.add(offered);
@@ -443,11 +403,11 @@ impl Egress {
             };
             let mut left = false;
             let mut errno = None;
-            for queue in local.queues.iter_mut().filter(|queue| !queue.pending.is_empty()) {
-                if let Err(vanished) = transmit(queue, &local.stats, self.thread, pool) {
+            for queue in local.queues.iter_mut().filter(|queue| queue.has_pending()) {
+                if let Err(vanished) = queue.transmit(&local.stats, self.thread, pool) {
                     errno = Some(vanished.errno);
                 }
-                left |= !queue.pending.is_empty();
+                left |= queue.has_pending();
             }
             if !left {
                 local.dirty = false;
@@ -463,13 +423,8 @@ impl Egress {
     #[cold]
     pub(crate) fn vanished(&mut self, port: PortId, errno: i32, pool: &mut FramePool) {
         let Some(Some(local)) = self.ports.get_mut(port.index()) else { return };
-        for queue in &mut local.queues {
-            let left = queue.pending.free_all(pool) as u64;
-            local.stats.thread(self.thread).drops[DropReason::PortGone as usize].add(left);
-        }
-        local.dirty = false;
         self.dirty.retain(|dirty| *dirty != port);
-        if !std::mem::replace(&mut local.gone, true) {
+        if local.lose_all(self.thread, pool, &mut self.taps) {
             // A full ring only delays the news: the link watcher sees the device go, too.
             let _ = self.exits.vanished.push((port, errno));
             self.exits.bell.ring();
@@ -479,44 +434,4 @@ impl Egress {
     pub(crate) fn is_gone(&self, port: PortId) -> bool {
         matches!(self.ports.get(port.index()), Some(Some(local)) if local.gone)
     }
-}
-
-/// Appends a frame to a queue's pending burst.
-#[inline(always)]
-fn push(queue: &mut LocalQueue, frame: Frame, stats: &PortStats, thread: ThreadId, pool: &mut FramePool) {
-    if let Err(frame) = queue.pending.push(frame) {
-        push_full(queue, frame, stats, thread, pool);
-    }
-}
-
-/// A full burst is sent first; what finds no room then is dropped.
-#[cold]
-#[inline(never)]
-fn push_full(
-    queue: &mut LocalQueue,
-    frame: Frame,
-    stats: &PortStats,
-    thread: ThreadId,
-    pool: &mut FramePool,
-) {
-    // A device that is gone says so again when the turn transmits.
-    let _ = transmit(queue, stats, thread, pool);
-    if let Err(frame) = queue.pending.push(frame) {
-        stats.thread(thread).drops[DropReason::TxFull as usize].add(1);
-        pool.free(frame);
-    }
-}
-
-fn transmit(
-    queue: &mut LocalQueue,
-    stats: &PortStats,
-    thread: ThreadId,
-    pool: &mut FramePool,
-) -> Result<(), weft_pmd::port::Vanished> {
-    let sent = queue.queue.tx(pool, &mut queue.pending)?;
-    let row = stats.queue(queue.id);
-    row.tx_packets.add(sent.packets.into());
-    row.tx_bytes.add(sent.bytes);
-    stats.thread(thread).drops[DropReason::Refused as usize].add(sent.refused.into());
-    Ok(())
 }

@@ -67,6 +67,9 @@ impl Pipeline {
         if received == 0 {
             return 0;
         }
+        if egress.taps.is_on() {
+            egress.taps.received(from.port, batch.frames.as_slice(), pool);
+        }
         lap.ended(Stage::Receive, stages);
         if !cross_connect(batch, from.port, snapshot, egress.thread) {
             if let Some(tunnels) = snapshot.unwraps_at(from.port) {

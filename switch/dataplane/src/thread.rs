@@ -8,6 +8,7 @@ use weft_pmd::{Caps, FramePool, PortQueue, Queue, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
+    capture::Capture,
     egress::Egress,
     key::HashSecret,
     mailbox::{Exits, Learn, Mailbox},
@@ -47,6 +48,15 @@ pub enum Command {
         from: usize,
         /// Where to.
         reply: Sender<FlowDump>,
+    },
+    /// Copy packets from now on.
+    Capture(Arc<Capture>),
+    /// No more; what was copied is passed on first.
+    EndCapture {
+        /// Which.
+        capture: Arc<Capture>,
+        /// Told when that is done.
+        reply: Sender<()>,
     },
     /// End: queues are closed and dropped with the thread.
     Stop,
@@ -176,6 +186,9 @@ impl PmdThread {
         let Self { pipeline, reader, polled, mailboxes, .. } = self;
         pipeline.budget.turn(now_ns);
         let snapshot = reader.get();
+        if pipeline.egress.taps.is_on() {
+            pipeline.egress.taps.turn(now_ns, snapshot.generation);
+        }
         for from in polled.iter_mut() {
             worked |= from.resting > 0; // there is something in it
             let received = pipeline.poll(from, snapshot, now_ns);
@@ -196,6 +209,9 @@ impl PmdThread {
         }
         if pipeline.egress.has_pending() {
             pipeline.egress.transmit(&mut pipeline.pool);
+        }
+        if pipeline.egress.taps.is_on() {
+            pipeline.egress.taps.flush(!worked);
         }
         self.sweep(now_ns);
         self.count_lost(now_ns);
@@ -281,6 +297,16 @@ impl PmdThread {
                 let (entries, next) = flows.dump(from, PIECE);
                 let (generation, now_ms) = (self.reader.get().generation as u32, milliseconds(now_ns));
                 let _ = reply.send(FlowDump { flows: entries, next, now_ms, generation });
+                return;
+            }
+            Command::Capture(capture) => {
+                egress.watch(capture);
+                return;
+            }
+            Command::EndCapture { capture, reply } => {
+                egress.unwatch(&capture);
+                drop(capture); // the last reference is the asker's: it frees the memory
+                let _ = reply.send(());
                 return;
             }
             Command::Stop => self.stopping = true,

@@ -1,0 +1,222 @@
+//! A port as a PMD thread sends by it: its queues, and what waits in each for the end of the burst.
+
+use std::sync::Arc;
+
+use weft_pmd::{Burst, Caps, Frame, FramePool, PortQueue, Queue, offload, port::Vanished};
+use weft_wire::{PortId, QueueId, ThreadId};
+
+use crate::{capture::Taps, reason::DropReason, stats::PortStats};
+
+/// A queue of this thread's, and the frames waiting to leave by it.
+#[derive(Debug)]
+pub(crate) struct LocalQueue {
+    pub(crate) id: QueueId,
+    pub(crate) queue: Queue,
+    pending: Burst,
+}
+
+/// A port of which this thread owns a queue or more.
+#[derive(Debug)]
+pub(crate) struct LocalPort {
+    pub(super) id: PortId,
+    caps: Caps,
+    pub(crate) stats: Arc<PortStats>,
+    pub(crate) queues: Vec<LocalQueue>,
+    pub(super) gone: bool,
+    /// Some capture looks at what it sends.
+    pub(super) watched: bool,
+    /// Either: its frames go the long way.
+    detour: bool,
+    /// In the list of ports with frames pending.
+    pub(super) dirty: bool,
+}
+
+impl LocalPort {
+    pub(super) fn new(id: PortId, caps: Caps, stats: Arc<PortStats>, watched: bool) -> Self {
+        Self { id, caps, stats, queues: Vec::new(), gone: false, watched, detour: watched, dirty: false }
+    }
+
+    /// Takes a queue in.
+    pub(super) fn add(&mut self, id: QueueId, queue: Queue) {
+        self.queues.push(LocalQueue { id, queue, pending: Burst::new() });
+    }
+
+    /// Its device is gone: what waits for it is dropped. False: that was known.
+    pub(super) fn lose_all(&mut self, thread: ThreadId, pool: &mut FramePool, taps: &mut Taps) -> bool {
+        for queue in &mut self.queues {
+            queue.lose_pending(self.id, &self.stats, thread, pool, taps);
+        }
+        self.dirty = false;
+        self.detour = true;
+        !std::mem::replace(&mut self.gone, true)
+    }
+
+    /// Some capture looks at what it sends, or none does any more.
+    pub(super) fn watch(&mut self, watched: bool) {
+        self.watched = watched;
+        self.detour = watched || self.gone;
+    }
+
+    /// Notes the port among those with frames pending.
+    #[inline]
+    pub(super) fn mark(&mut self, port: PortId, dirty: &mut Vec<PortId>) {
+        if !self.dirty && !self.gone {
+            self.dirty = true;
+            dirty.push(port);
+        }
+    }
+
+    /// Appends a frame to a queue's pending burst, cut to fit where it must be; how many frames that made.
+    #[inline(always)]
+    pub(super) fn take(
+        &mut self,
+        frame: Frame,
+        hash: u64,
+        thread: ThreadId,
+        pool: &mut FramePool,
+        pieces: &mut Vec<Frame>,
+        taps: &mut Taps,
+    ) -> u64 {
+        let which = if self.queues.len() == 1 { 0 } else { hash as usize % self.queues.len() };
+        if self.detour || !offload::passes(&frame, &self.caps) {
+            return self.take_misfit(frame, which, thread, pool, pieces, taps);
+        }
+        push(&mut self.queues[which], frame, self.id, &self.stats, thread, pool, taps);
+        1
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_misfit(
+        &mut self,
+        frame: Frame,
+        which: usize,
+        thread: ThreadId,
+        pool: &mut FramePool,
+        pieces: &mut Vec<Frame>,
+        taps: &mut Taps,
+    ) -> u64 {
+        if self.gone {
+            lose(frame, self.id, DropReason::PortGone, &self.stats, thread, pool, taps);
+            return 1;
+        }
+        if let Err((unfit, frame)) = offload::fit(pool, frame, &self.caps, pieces) {
+            let reason = match unfit {
+                offload::Unfit::TooBig => DropReason::TooBig,
+                offload::Unfit::NoFrames => DropReason::NoFrames,
+                offload::Unfit::Malformed => DropReason::Malformed,
+            };
+            lose(frame, self.id, reason, &self.stats, thread, pool, taps);
+            return 1;
+        }
+        let made = pieces.len() as u64;
+        self.stats.thread(thread).made.add(made.saturating_sub(1));
+        for frame in pieces.drain(..) {
+            let queue = &mut self.queues[which];
+            if self.watched && queue.has_room(&self.stats, thread, pool) {
+                taps.sent(self.id, pool.bytes(&frame));
+            }
+            push(queue, frame, self.id, &self.stats, thread, pool, taps);
+        }
+        made
+    }
+}
+
+impl LocalQueue {
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Sends what is pending, as far as the device takes it.
+    pub(super) fn transmit(
+        &mut self,
+        stats: &PortStats,
+        thread: ThreadId,
+        pool: &mut FramePool,
+    ) -> Result<(), Vanished> {
+        let sent = self.queue.tx(pool, &mut self.pending)?;
+        let row = stats.queue(self.id);
+        row.tx_packets.add(sent.packets.into());
+        row.tx_bytes.add(sent.bytes);
+        stats.thread(thread).drops[DropReason::Refused as usize].add(sent.refused.into());
+        Ok(())
+    }
+
+    /// One more frame will be taken; what is pending is sent first, if it must be.
+    fn has_room(&mut self, stats: &PortStats, thread: ThreadId, pool: &mut FramePool) -> bool {
+        if self.pending.room() == 0 {
+            // A device that is gone says so again when the turn transmits.
+            let _ = self.transmit(stats, thread, pool);
+        }
+        self.pending.room() > 0
+    }
+
+    /// Drops what a port that is gone will not send any more.
+    #[cold]
+    pub(super) fn lose_pending(
+        &mut self,
+        port: PortId,
+        stats: &PortStats,
+        thread: ThreadId,
+        pool: &mut FramePool,
+        taps: &mut Taps,
+    ) {
+        let n = self.pending.len();
+        for frame in self.pending.drain_front(n) {
+            lose(frame, port, DropReason::PortGone, stats, thread, pool, taps);
+        }
+    }
+}
+
+/// Counts a frame as dropped, and frees it.
+#[inline]
+pub(super) fn lose(
+    frame: Frame,
+    port: PortId,
+    reason: DropReason,
+    stats: &PortStats,
+    thread: ThreadId,
+    pool: &mut FramePool,
+    taps: &mut Taps,
+) {
+    stats.thread(thread).drops[reason as usize].add(1);
+    if taps.wants_drops() {
+        taps.dropped(port, reason, pool.bytes(&frame));
+    }
+    pool.free(frame);
+}
+
+/// Appends a frame to a queue's pending burst.
+#[inline(always)]
+fn push(
+    queue: &mut LocalQueue,
+    frame: Frame,
+    port: PortId,
+    stats: &PortStats,
+    thread: ThreadId,
+    pool: &mut FramePool,
+    taps: &mut Taps,
+) {
+    if let Err(frame) = queue.pending.push(frame) {
+        push_full(queue, frame, port, stats, thread, pool, taps);
+    }
+}
+
+/// A full burst is sent first; what finds no room then is dropped.
+#[cold]
+#[inline(never)]
+fn push_full(
+    queue: &mut LocalQueue,
+    frame: Frame,
+    port: PortId,
+    stats: &PortStats,
+    thread: ThreadId,
+    pool: &mut FramePool,
+    taps: &mut Taps,
+) {
+    // A device that is gone says so again when the turn transmits.
+    let _ = queue.transmit(stats, thread, pool);
+    if let Err(frame) = queue.pending.push(frame) {
+        lose(frame, port, DropReason::TxFull, stats, thread, pool, taps);
+    }
+}
