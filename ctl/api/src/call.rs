@@ -4,7 +4,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Code, Done, Error, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats, status, trace,
+    Code, Done, Error, capture, config, drops, endpoint, fabric, fdb, flow, network, pmd, port, stats,
+    status, trace,
 };
 
 /// A verb: a struct of its arguments.
@@ -72,6 +73,7 @@ calls! {
     trace: "trace", trace::Trace => trace::TraceReply;
     trace_live: "trace live", trace::TraceLive => trace::TraceStarted;
     trace_next: "trace next", trace::TraceNext => trace::TraceSeen;
+    capture: "capture", capture::Capture => capture::CaptureStarted;
     config_show: "config show", config::ConfigShow => config::ConfigText;
     config_save: "config save", config::ConfigSave => Done;
     config_check: "config check", config::ConfigCheck => Done;

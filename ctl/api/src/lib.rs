@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod capture;
 pub mod client;
 pub mod codec;
 pub mod config;

@@ -47,4 +47,6 @@ pub struct StatusReply {
     pub memory_free_percent: u8,
     /// Frame memory is on hugepages.
     pub hugepages: bool,
+    /// Captures that run.
+    pub captures: usize,
 }

@@ -8,6 +8,7 @@ use weft_ctl_api::{
 
 use crate::{
     Session,
+    capture::CaptureArgs,
     trace::{self, TraceArguments},
     watch,
 };
@@ -51,6 +52,7 @@ pub(crate) enum Noun {
     Drops(WatchedDrops),
     /// Show what becomes of a packet, and why: of one that is only asked about, or of the next ones that come.
     Trace(TraceArguments),
+    Capture(CaptureArgs),
     /// The configuration as a whole.
     #[command(subcommand)]
     Config(Config),
@@ -199,6 +201,7 @@ impl Noun {
             Self::Stats(WatchedStats { call, watch: Some(seconds) }) => watch::stats(session, &call, seconds),
             Self::Drops(WatchedDrops { call, watch: None }) => session.show(&call),
             Self::Drops(WatchedDrops { call, watch: Some(seconds) }) => watch::drops(session, &call, seconds),
+            Self::Capture(arguments) => arguments.run(session),
             Self::Trace(arguments) => trace::trace(session, &arguments),
             Self::Config(Config::Show(call)) => session.show(&call),
             Self::Config(Config::Save(call)) => session.show(&absolute_save(call)),

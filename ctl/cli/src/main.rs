@@ -1,6 +1,7 @@
 //! `weftctl`: drives a running weftd.
 #![forbid(unsafe_code)]
 
+mod capture;
 mod commands;
 mod filter;
 mod render;
@@ -149,6 +150,9 @@ mod tests {
             "drops web --last 7 --endpoint default/web",
             "drops --watch",
             "drops --watch 5 --last",
+            "capture web",
+            "capture default/web tcp port 80 -w - -c 5 --duration 1.5 -s 128 --direction in",
+            "capture drops --at web",
             "config show",
             "config save /tmp/x.toml",
             "config check x.toml",
@@ -169,6 +173,9 @@ mod tests {
             ("flow add f --match dport=3 --action drop", "can't be matched"),
             ("network add n --prefix 10.0.0.0/33", "--prefix"),
             ("network add n --vlan 4095", "use 1 to 4094"),
+            ("capture web --duration 0", "above 0"),
+            ("capture web -c 0", "1.."),
+            ("capture", "TARGET"),
             ("prot list", "port"),
             ("trace tcp 10.0.0.5:1 > 10.0.0.6:2", "--from"),
             ("trace --live --against x.toml", "--against"),

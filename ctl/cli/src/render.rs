@@ -91,6 +91,10 @@ impl Render for StatusReply {
             0 => String::new(),
             dead => format!(" ({dead} DEAD: restart weftd; what it said is in its log)"),
         };
+        let captures = match self.captures {
+            0 => "none".into(),
+            running => running.to_string(),
+        };
         let pages = if self.hugepages { "hugepages" } else { "ordinary pages" };
         lines(&[
             ("node", self.node.clone()),
@@ -108,6 +112,7 @@ impl Render for StatusReply {
                 "frame memory",
                 format!("{} MiB on {pages}, {} % free", self.memory_bytes >> 20, self.memory_free_percent),
             ),
+            ("captures", captures),
         ])
     }
 }

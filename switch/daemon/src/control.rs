@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, Sender};
 use weft_ctl_api::serve;
 
 use crate::{
-    event::Event,
+    event::{Answer, Event},
     server::Session,
     slowpath::thread::Report,
     switch::{Switch, TICK},
@@ -41,6 +41,7 @@ pub fn run(switch: Switch, events: &Receiver<Event>, reports: &Receiver<Report>)
         for report in first.into_iter().chain(reports.try_iter()).take(REPORTS_PER_ROUND) {
             take(&mut session.switch, report);
         }
+        session.look_after_captures();
         if published.elapsed() >= pause {
             let began = Instant::now();
             session.switch.publish_learnt();
@@ -68,6 +69,7 @@ fn handle(session: &mut Session, event: Event) {
     match event {
         Event::Request { verb, args, peer, reply } => {
             let answer = serve(session, &verb, args);
+            let answer = answer.map(|value| Answer { value, stream: session.stream.take() });
             match &answer {
                 Err(error) => tracing::info!(verb, peer, %error, "request refused"),
                 Ok(_) => tracing::debug!(verb, peer, "request served"),

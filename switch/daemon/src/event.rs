@@ -3,7 +3,16 @@
 use serde_json::Value;
 use weft_ctl_api::Error;
 
-use crate::{netlink::nexthop::NextHops, slowpath::thread::Report};
+use crate::{capture::Stream, netlink::nexthop::NextHops, slowpath::thread::Report};
+
+/// What a request is answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The reply.
+    pub value: Value,
+    /// What follows it.
+    pub stream: Option<Stream>,
+}
 
 /// What happens.
 #[derive(Debug)]
@@ -17,7 +26,7 @@ pub enum Event {
         /// Who asks, for the log.
         peer: String,
         /// Where the answer goes.
-        reply: tokio::sync::oneshot::Sender<Result<Value, Error>>,
+        reply: tokio::sync::oneshot::Sender<Result<Answer, Error>>,
     },
     /// A PMD thread reports.
     Report(Report),

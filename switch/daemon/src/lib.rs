@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assign;
+pub mod capture;
 pub mod compile;
 pub mod config;
 pub mod control;

@@ -13,6 +13,7 @@ use std::{
 
 use crossbeam::channel::{self, Sender};
 use weft_dataplane::{
+    capture::Capture,
     key::{FlowKey, HashSecret},
     mailbox::{Exits, Mailbox},
     publish::Publisher,
@@ -25,7 +26,10 @@ use weft_dataplane::{
 use weft_pmd::{Caps, FramePool, Memory, MemoryError, PortQueue, Queue};
 use weft_wire::{PortId, QueueId, ThreadId};
 
-use crate::slowpath::thread::{Report, SlowPath, SlowPathCounters};
+use crate::{
+    capture::Running,
+    slowpath::thread::{Report, SlowPath, SlowPathCounters},
+};
 
 /// How the PMD threads are set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,12 +83,13 @@ pub struct Runtime {
     pub threads: Vec<Thread>,
     /// What the slow path could not do.
     pub slowpath_counters: Arc<SlowPathCounters>,
-    epoch: Instant,
     publisher: Publisher<Snapshot>,
     mailboxes: Arc<[Mailbox]>,
     exits: Arc<Exits>,
     slowpath: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
+    /// When the threads' clock was zero.
+    epoch: Instant,
 }
 
 /// A thread that does not answer for so long is stuck, and is left alone.
@@ -226,6 +231,12 @@ impl Runtime {
         for thread in 0..self.threads.len() {
             self.command(ThreadId(thread as u16), Command::Trace(live.clone()));
         }
+    }
+
+    /// Hands a capture to all threads.
+    pub fn capture(&self, capture: Capture) -> Running {
+        let commands = self.threads.iter().map(|thread| thread.commands.clone()).collect();
+        Running::start(capture, self.epoch, commands, self.mailboxes.clone())
     }
 
     fn command(&self, thread: ThreadId, command: Command) {

@@ -3,6 +3,7 @@
 //! A client costs one task and its buffers: requests are read with a length limit and a deadline, connections are limited
 //! in number, and whoever sends nonsense gets one error and is disconnected. Only the control thread touches the switch.
 
+mod captures;
 mod flows;
 mod losses;
 mod nouns;
@@ -16,13 +17,16 @@ pub mod socket;
 use std::{collections::HashMap, time::Instant};
 
 use weft_ctl_api::{
-    Code, Done, Error, Server, config, drops, endpoint, fabric, fdb, flow, network, pmd, port,
+    Code, Done, Error, Server, capture, config, drops, endpoint, fabric, fdb, flow, network, pmd, port,
     spec::Config,
     stats, status,
     trace::{Trace, TraceLive, TraceNext, TraceReply, TraceSeen, TraceStarted},
 };
 
-use crate::switch::{Retry, Switch};
+use crate::{
+    capture::{Captures, Stream},
+    switch::{Retry, Switch},
+};
 
 /// What verbs work on.
 pub struct Session {
@@ -32,12 +36,20 @@ pub struct Session {
     pmd_seen: HashMap<usize, (Instant, views::PmdSample)>,
     /// The trace that runs, or ran last.
     live: Option<trace::Running>,
+    captures: Captures,
+    /// What follows the answer that is being made.
+    pub stream: Option<Stream>,
 }
 
 impl Session {
     /// A fresh one.
     pub fn new(switch: Switch) -> Self {
-        Self { switch, pmd_seen: HashMap::new(), live: None }
+        Self { switch, pmd_seen: HashMap::new(), live: None, captures: Captures::default(), stream: None }
+    }
+
+    /// Captures follow what has changed.
+    pub fn look_after_captures(&mut self) {
+        self.captures.look_after(&self.switch);
     }
 
     /// Changes a copy of the configuration and goes over to it.
@@ -233,6 +245,10 @@ impl Server for Session {
 
     fn trace_next(&mut self, call: TraceNext) -> Result<TraceSeen, Error> {
         self.trace_seen(call.id)
+    }
+
+    fn capture(&mut self, call: capture::Capture) -> Result<capture::CaptureStarted, Error> {
+        self.start_capture(call)
     }
 
     fn config_show(&mut self, _: config::ConfigShow) -> Result<config::ConfigText, Error> {

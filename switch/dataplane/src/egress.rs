@@ -1,14 +1,18 @@
 //! Stage 4: carries the verdicts out. Every frame of the batch goes to a transmit burst, to another thread, to the slow
 //! path or back to the pool. The only place that drops for lack of room: never wait; count, free.
 
+mod port;
+
 use std::sync::Arc;
 
-use weft_pmd::{BURST, Burst, Caps, Frame, FramePool, PortQueue, Queue, offload};
+use port::LocalPort;
+use weft_pmd::{BURST, Caps, Frame, FramePool, Queue};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
     action::{self, push_vlan},
     batch::{Batch, rule_behind},
+    capture::Capture,
     key::Origin,
     losses::{Cause, Losses},
     mailbox::{Exits, Mailbox, Outbound, Punt},
@@ -18,147 +22,6 @@ use crate::{
     snapshot::{NetworkView, Snapshot},
     stats::{PortStats, ThreadCounters},
 };
-
-/// A queue of this thread's, and the frames waiting to leave by it.
-#[derive(Debug)]
-pub(crate) struct LocalQueue {
-    pub(crate) id: QueueId,
-    pub(crate) queue: Queue,
-    pending: Burst,
-}
-
-/// A port of which this thread owns a queue or more.
-#[derive(Debug)]
-pub(crate) struct LocalPort {
-    id: PortId,
-    caps: Caps,
-    pub(crate) stats: Arc<PortStats>,
-    pub(crate) queues: Vec<LocalQueue>,
-    gone: bool,
-    /// In the list of ports with frames pending.
-    dirty: bool,
-}
-
-impl LocalPort {
-    /// Notes the port among those with frames pending.
-    #[inline]
-    fn mark(&mut self, dirty: &mut Vec<PortId>) {
-        if !self.dirty && !self.gone {
-            self.dirty = true;
-            dirty.push(self.id);
-        }
-    }
-
-    /// Appends a frame to a queue's pending burst, cut to fit where it must be; how many frames that made.
-    #[inline(always)]
-    fn take(
-        &mut self,
-        frame: Frame,
-        hash: u64,
-        pool: &mut FramePool,
-        pieces: &mut Vec<Frame>,
-        losses: &mut Losses,
-        snapshot: &Snapshot,
-    ) -> u64 {
-        let which = if self.queues.len() == 1 { 0 } else { hash as usize % self.queues.len() };
-        if self.gone || !offload::passes(&frame, &self.caps) {
-            return self.take_misfit(frame, which, pool, pieces, losses, snapshot);
-        }
-        self.push(which, frame, pool, losses, snapshot);
-        1
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn take_misfit(
-        &mut self,
-        frame: Frame,
-        which: usize,
-        pool: &mut FramePool,
-        pieces: &mut Vec<Frame>,
-        losses: &mut Losses,
-        snapshot: &Snapshot,
-    ) -> u64 {
-        if self.gone {
-            self.lose(DropReason::PortGone, frame, pool, losses, snapshot);
-            return 1;
-        }
-        if let Err((unfit, frame)) = offload::fit(pool, frame, &self.caps, pieces) {
-            let reason = match unfit {
-                offload::Unfit::TooBig => DropReason::TooBig,
-                offload::Unfit::NoFrames => DropReason::NoFrames,
-                offload::Unfit::Malformed => DropReason::Malformed,
-            };
-            self.lose(reason, frame, pool, losses, snapshot);
-            return 1;
-        }
-        let made = pieces.len() as u64;
-        self.stats.thread(losses.thread).made.add(made.saturating_sub(1));
-        for frame in pieces.drain(..) {
-            self.push(which, frame, pool, losses, snapshot);
-        }
-        made
-    }
-
-    /// Appends a frame to a queue's pending burst.
-    #[inline(always)]
-    fn push(
-        &mut self,
-        which: usize,
-        frame: Frame,
-        pool: &mut FramePool,
-        losses: &mut Losses,
-        snapshot: &Snapshot,
-    ) {
-        if let Err(frame) = self.queues[which].pending.push(frame) {
-            self.push_full(which, frame, pool, losses, snapshot);
-        }
-    }
-
-    /// A full burst is sent first; what finds no room then is dropped.
-    #[cold]
-    #[inline(never)]
-    fn push_full(
-        &mut self,
-        which: usize,
-        frame: Frame,
-        pool: &mut FramePool,
-        losses: &mut Losses,
-        snapshot: &Snapshot,
-    ) {
-        let queue = &mut self.queues[which];
-        // A device that is gone says so again when the turn transmits.
-        let _ = transmit(queue, &self.stats, losses.thread, pool);
-        if let Err(frame) = queue.pending.push(frame) {
-            self.lose(DropReason::TxFull, frame, pool, losses, snapshot);
-        }
-    }
-
-    /// Drops what was to leave by the port.
-    fn lose(
-        &self,
-        reason: DropReason,
-        frame: Frame,
-        pool: &mut FramePool,
-        losses: &mut Losses,
-        snapshot: &Snapshot,
-    ) {
-        losses.outgoing(reason, pool.bytes(&frame), self.id, &self.stats, snapshot);
-        pool.free(frame);
-    }
-
-    /// Drops what is pending, for the port is gone.
-    fn lose_pending(&mut self, pool: &mut FramePool, losses: &mut Losses, snapshot: &Snapshot) {
-        losses.origin = None; // they came in earlier turns, too
-        for at in 0..self.queues.len() {
-            let left = self.queues[at].pending.len();
-            let frames: Vec<Frame> = self.queues[at].pending.drain_front(left).collect();
-            for frame in frames {
-                self.lose(DropReason::PortGone, frame, pool, losses, snapshot);
-            }
-        }
-    }
-}
 
 /// This thread's ports, and the ways to the others.
 #[derive(Debug)]
@@ -201,9 +64,9 @@ pub(crate) fn drain(
         return;
     };
     let stats = local.stats.clone();
-    egress.losses.origin = Some(Origin::by_port(ingress));
     let counters = stats.thread(egress.thread);
     let n = batch.frames.len();
+    egress.losses.burst(ingress, &batch.verdicts[..n]);
     let (verdicts, hashes) = (&batch.verdicts[..n], &batch.hashes[..n]);
     let mut frames = batch.frames.drain_front(n);
     let mut i = 0;
@@ -239,7 +102,14 @@ pub(crate) fn drain(
                         egress.exits.bell.ring();
                     }
                     Err(punt) => {
-                        egress.lose_incoming(DropReason::PuntFull.into(), punt.frame, pool, &stats, snapshot);
+                        egress.lose_incoming(
+                            DropReason::PuntFull.into(),
+                            punt.frame,
+                            ingress,
+                            pool,
+                            &stats,
+                            snapshot,
+                        );
                     }
                 }
             }
@@ -247,7 +117,7 @@ pub(crate) fn drain(
                 let cause =
                     Cause { reason, rule: rule_behind(reason, &batch.programs[i], batch.policed_by[i]) };
                 egress.losses.origin = Some(origin(i));
-                egress.lose_incoming(cause, frame, pool, &stats, snapshot);
+                egress.lose_incoming(cause, frame, ingress, pool, &stats, snapshot);
             }
         }
         i += 1;
@@ -291,15 +161,10 @@ impl Egress {
         if self.ports.len() <= port.index() {
             self.ports.resize_with(port.index() + 1, || None);
         }
-        let local = self.ports[port.index()].get_or_insert_with(|| LocalPort {
-            id: port,
-            caps,
-            stats,
-            queues: Vec::new(),
-            gone: false,
-            dirty: false,
-        });
-        local.queues.push(LocalQueue { id, queue, pending: Burst::new() });
+        let watched = self.losses.taps.watch_out(port);
+        let local =
+            self.ports[port.index()].get_or_insert_with(|| LocalPort::new(port, caps, stats, watched));
+        local.add(id, queue);
     }
 
     /// Gives a port's queues back, not closed: that may take time, which is not the packets'.
@@ -318,12 +183,13 @@ impl Egress {
         &mut self,
         cause: Cause,
         frame: Frame,
+        port: PortId,
         pool: &mut FramePool,
         stats: &PortStats,
         snapshot: &Snapshot,
     ) {
         let view = self.losses.origin.and_then(Origin::port).and_then(|port| snapshot.port(port));
-        self.losses.incoming(cause, pool.bytes(&frame), stats, view);
+        self.losses.incoming(cause, pool.bytes(&frame), port, stats, view);
         pool.free(frame);
     }
 
@@ -493,6 +359,24 @@ impl Egress {
         }
     }
 
+    /// Begins a capture.
+    pub(crate) fn watch(&mut self, capture: Arc<Capture>) {
+        self.losses.taps.add(capture);
+        self.note_watched();
+    }
+
+    /// Ends it.
+    pub(crate) fn unwatch(&mut self, capture: &Arc<Capture>) {
+        self.losses.taps.remove(capture);
+        self.note_watched();
+    }
+
+    fn note_watched(&mut self) {
+        for local in self.ports.iter_mut().flatten() {
+            local.watch(self.losses.taps.watch_out(local.id));
+        }
+    }
+
     /// For a port that is neither here nor anywhere.
     #[cold]
     fn orphan(&mut self, outbound: Outbound, pool: &mut FramePool) {
@@ -525,11 +409,11 @@ impl Egress {
             };
             let mut left = false;
             let mut errno = None;
-            for queue in local.queues.iter_mut().filter(|queue| !queue.pending.is_empty()) {
-                if let Err(vanished) = transmit(queue, &local.stats, self.thread, pool) {
+            for queue in local.queues.iter_mut().filter(|queue| queue.has_pending()) {
+                if let Err(vanished) = queue.transmit(&local.stats, self.thread, pool) {
                     errno = Some(vanished.errno);
                 }
-                left |= !queue.pending.is_empty();
+                left |= queue.has_pending();
             }
             if !left {
                 local.dirty = false;
@@ -545,10 +429,9 @@ impl Egress {
     #[cold]
     pub(crate) fn vanished(&mut self, port: PortId, errno: i32, pool: &mut FramePool, snapshot: &Snapshot) {
         let Some(Some(local)) = self.ports.get_mut(port.index()) else { return };
-        local.lose_pending(pool, &mut self.losses, snapshot);
-        local.dirty = false;
+        let is_news = local.lose_all(pool, &mut self.losses, snapshot);
         self.dirty.retain(|dirty| *dirty != port);
-        if !std::mem::replace(&mut local.gone, true) {
+        if is_news {
             // A full ring only delays the news: the link watcher sees the device go, too.
             let _ = self.exits.vanished.push((port, errno));
             self.exits.bell.ring();
@@ -558,18 +441,4 @@ impl Egress {
     pub(crate) fn is_gone(&self, port: PortId) -> bool {
         matches!(self.ports.get(port.index()), Some(Some(local)) if local.gone)
     }
-}
-
-fn transmit(
-    queue: &mut LocalQueue,
-    stats: &PortStats,
-    thread: ThreadId,
-    pool: &mut FramePool,
-) -> Result<(), weft_pmd::port::Vanished> {
-    let sent = queue.queue.tx(pool, &mut queue.pending)?;
-    let row = stats.queue(queue.id);
-    row.tx_packets.add(sent.packets.into());
-    row.tx_bytes.add(sent.bytes);
-    stats.thread(thread).drops[DropReason::Refused as usize].add(sent.refused.into());
-    Ok(())
 }

@@ -54,6 +54,7 @@
 pub mod action;
 pub mod batch;
 mod budget;
+pub mod capture;
 pub mod classify;
 mod decap;
 pub mod egress;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use weft_wire::{Mac, PortId, ThreadId};
 
 use crate::{
+    capture::Taps,
     key::Origin,
+    program::Verdict,
     reason::DropReason,
     recorder::{AT_ONCE, EVERY_NS, Facts},
     snapshot::{PortView, Snapshot},
@@ -23,6 +25,8 @@ pub(crate) struct Losses {
     pub(crate) origin: Option<Origin>,
     /// By reason: when the next packet of the sample is due, were they to come evenly.
     due_ns: [u64; DropReason::COUNT],
+    /// Captures.
+    pub(crate) taps: Taps,
 }
 
 /// What decided that a packet is dropped.
@@ -40,12 +44,22 @@ impl From<DropReason> for Cause {
 
 impl Losses {
     pub(crate) fn new(thread: ThreadId, counters: Arc<ThreadCounters>) -> Self {
-        Self { thread, counters, now_ns: 0, generation: 0, origin: None, due_ns: [0; DropReason::COUNT] }
+        let due_ns = [0; DropReason::COUNT];
+        Self { thread, counters, now_ns: 0, generation: 0, origin: None, due_ns, taps: Taps::default() }
     }
 
     /// A turn begins.
     pub(crate) fn turn(&mut self, now_ns: u64, generation: u64) {
         (self.now_ns, self.generation) = (now_ns, generation);
+    }
+
+    /// A burst that came by a port is decided, and will be sent.
+    #[inline]
+    pub(crate) fn burst(&mut self, ingress: PortId, verdicts: &[Verdict]) {
+        self.origin = Some(Origin::by_port(ingress));
+        if self.taps.is_on() {
+            self.taps.decided(verdicts);
+        }
     }
 
     /// A packet on its way in is dropped: it counts at the port it came from, and at the endpoint that sent it.
@@ -55,10 +69,14 @@ impl Losses {
         &mut self,
         cause: Cause,
         packet: &[u8],
+        port: PortId,
         stats: &PortStats,
         view: Option<&PortView>,
     ) {
         stats.thread(self.thread).drops[cause.reason as usize].add(1);
+        if self.taps.wants_drops() {
+            self.taps.dropped(port, cause.reason, packet);
+        }
         self.of_endpoint(cause.reason, view, mac(packet, 6));
         self.remember(cause, None, packet);
     }
@@ -75,6 +93,9 @@ impl Losses {
         snapshot: &Snapshot,
     ) {
         stats.thread(self.thread).drops[reason as usize].add(1);
+        if self.taps.wants_drops() {
+            self.taps.dropped(port, reason, packet);
+        }
         self.of_endpoint(reason, snapshot.port(port), mac(packet, 0));
         self.remember(reason.into(), Some(port), packet);
     }

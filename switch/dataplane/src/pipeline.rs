@@ -79,6 +79,9 @@ impl Pipeline {
         if received == 0 {
             return 0;
         }
+        if egress.losses.taps.is_on() {
+            egress.losses.taps.received(from.port, batch.frames.as_slice(), pool);
+        }
         lap.ended(Stage::Receive, stages);
         observer.received(batch, pool, snapshot, now_ns);
         if !cross_connect(batch, from.port, snapshot, egress.thread) {

@@ -8,6 +8,7 @@ use weft_pmd::{Caps, FramePool, PortQueue, Queue, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
+    capture::Capture,
     egress::Egress,
     key::{FlowKey, HashSecret},
     mailbox::{Exits, Learn, Mailbox},
@@ -58,6 +59,15 @@ pub enum Command {
     },
     /// Trace packets until it has enough of them.
     Trace(Arc<Live>),
+    /// Copy packets from now on.
+    Capture(Arc<Capture>),
+    /// No more; what was copied is passed on first.
+    EndCapture {
+        /// Which.
+        capture: Arc<Capture>,
+        /// Told when that is done.
+        reply: Sender<()>,
+    },
     /// End: queues are closed and dropped with the thread.
     Stop,
 }
@@ -202,6 +212,9 @@ impl PmdThread {
         pipeline.budget.turn(now_ns);
         let snapshot = reader.get();
         pipeline.egress.losses.turn(now_ns, snapshot.generation);
+        if pipeline.egress.losses.taps.is_on() {
+            pipeline.egress.losses.taps.turn(now_ns, snapshot.generation);
+        }
         for from in polled.iter_mut() {
             worked |= from.resting > 0; // there is something in it
             let received = match trace {
@@ -228,6 +241,9 @@ impl PmdThread {
         }
         if pipeline.egress.has_pending() {
             pipeline.egress.transmit(&mut pipeline.pool, snapshot);
+        }
+        if pipeline.egress.losses.taps.is_on() {
+            pipeline.egress.losses.taps.flush(!worked);
         }
         self.sweep(now_ns);
         self.count_lost(now_ns);
@@ -327,6 +343,16 @@ impl PmdThread {
             }
             Command::Trace(live) => {
                 self.trace = Some(live);
+                return;
+            }
+            Command::Capture(capture) => {
+                egress.watch(capture);
+                return;
+            }
+            Command::EndCapture { capture, reply } => {
+                egress.unwatch(&capture);
+                drop(capture); // the last reference is the asker's: it frees the memory
+                let _ = reply.send(());
                 return;
             }
             Command::Stop => self.stopping = true,

@@ -23,7 +23,7 @@ use weft_ctl_api::{
 };
 use weft_pmd::sys::net;
 
-use crate::event::Event;
+use crate::event::{Answer, Event};
 
 /// Clients at once; for one more, the one that has been silent longest must go.
 const CLIENTS_MAX: usize = 64;
@@ -247,7 +247,14 @@ async fn attend(mut stream: UnixStream, who: &str, place: &Place, requests: Send
             Ok(()) => ask(&requests, request, who).await,
             Err(error) => Err(error),
         };
-        answer(&mut stream, outcome.map_or_else(Reply::Error, Reply::Ok)).await?;
+        let (reply, follows) = match outcome {
+            Ok(Answer { value, stream }) => (Reply::Ok(value), stream),
+            Err(error) => (Reply::Error(error), None),
+        };
+        answer(&mut stream, reply).await?;
+        if let Some(follows) = follows {
+            return follows.serve(stream.into_std()?); // no place among the clients any more
+        }
         place.heard();
         patience = IDLE;
     }
@@ -280,7 +287,7 @@ async fn read(stream: &mut UnixStream) -> Result<Option<Request>, Error> {
     timeout(PATIENCE, rest).await.unwrap_or_else(|_| Err(bad("a request that did not end in time".into())))
 }
 
-async fn ask(requests: &Sender<Event>, request: Request, peer: &str) -> Result<serde_json::Value, Error> {
+async fn ask(requests: &Sender<Event>, request: Request, peer: &str) -> Result<Answer, Error> {
     let (reply, answer) = oneshot::channel();
     let event = Event::Request { verb: request.verb, args: request.args, peer: peer.to_owned(), reply };
     let busy = || Error::new(Code::Unavailable, "weftd is busy").remedy("try again");

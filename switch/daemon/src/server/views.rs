@@ -88,6 +88,7 @@ impl Session {
             memory_bytes: memory.bytes_total() as u64,
             memory_free_percent: (memory.available() * 100 / memory.total().max(1)) as u8,
             hugepages: memory.hugepages(),
+            captures: self.captures.count(),
         }
     }
 
