@@ -11,7 +11,7 @@ ROOT := $(if $(SUDO),$(SUDO) -E env "PATH=$$PATH",)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RUNNER := CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUNNER
 
-PACKAGES := clang llvm libelf-dev zlib1g-dev pkg-config m4 make gcc g++ iproute2 iputils-ping iputils-tracepath \
+PACKAGES := clang llvm libelf-dev libpcap0.8-dev zlib1g-dev pkg-config m4 make gcc g++ iproute2 iputils-ping iputils-tracepath \
             traceroute iperf3 tcpdump tshark ethtool nftables procps
 
 # Somebody else's Geneve, for the tests.

@@ -125,7 +125,7 @@ pub enum GsoKind {
     Udp,
 }
 
-/// Why a frame can't be made to fit a port. The frame has been freed.
+/// Why a frame can't be made to fit a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
     /// Larger than the port's MTU, and may not be cut.
@@ -150,9 +150,14 @@ fn passes_partial(frame: &Frame, caps: &Caps) -> bool {
     caps.csum && matches!(csum, Csum::Partial { .. }) && !checksum::is_sctp(csum) && gso.is_none()
 }
 
-/// Makes a frame fit a port: appends what is to be sent instead of it to `out`, all of it or nothing.
+/// Makes a frame fit a port: appends what is to be sent instead of it to `out`, all of it or nothing; then gives it back.
 #[inline]
-pub fn fit(pool: &mut FramePool, frame: Frame, caps: &Caps, out: &mut Vec<Frame>) -> Result<(), Unfit> {
+pub fn fit(
+    pool: &mut FramePool,
+    frame: Frame,
+    caps: &Caps,
+    out: &mut Vec<Frame>,
+) -> Result<(), (Unfit, Frame)> {
     if passes(&frame, caps) {
         out.push(frame);
         return Ok(());
@@ -161,16 +166,18 @@ pub fn fit(pool: &mut FramePool, frame: Frame, caps: &Caps, out: &mut Vec<Frame>
 }
 
 #[cold]
-fn cut(pool: &mut FramePool, mut frame: Frame, caps: &Caps, out: &mut Vec<Frame>) -> Result<(), Unfit> {
+fn cut(
+    pool: &mut FramePool,
+    mut frame: Frame,
+    caps: &Caps,
+    out: &mut Vec<Frame>,
+) -> Result<(), (Unfit, Frame)> {
     if frame.offload().csum == Csum::Unknown {
         frame.set_csum(Csum::Complete); // nobody found its headers: it has no checksum that we know of
     }
     let found = match headers::find(pool.bytes(&frame), &frame.offload()) {
         Ok(found) => found,
-        Err(unfit) => {
-            pool.free(frame);
-            return Err(unfit);
-        }
+        Err(unfit) => return Err((unfit, frame)),
     };
     let (mtu, fits) = (caps.mtu as usize, found.wire_len <= caps.mtu as usize);
     let whole = match frame.offload().gso {
@@ -194,9 +201,14 @@ fn cut(pool: &mut FramePool, mut frame: Frame, caps: &Caps, out: &mut Vec<Frame>
         _ if fits => Err(Unfit::Malformed), // its checksum lies outside of it
         _ => Err(Unfit::TooBig),
     };
-    pool.free(frame);
-    if outcome.is_err() {
-        out.drain(begin..).for_each(|piece| pool.free(piece));
+    match outcome {
+        Ok(()) => {
+            pool.free(frame);
+            Ok(())
+        }
+        Err(unfit) => {
+            out.drain(begin..).for_each(|piece| pool.free(piece));
+            Err((unfit, frame))
+        }
     }
-    outcome
 }

@@ -7,7 +7,7 @@ use weft_tests::{packets::Eth, sim::Sim};
 use weft_wire::Mac;
 
 /// Access ports a, b, c, and a trunk.
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [node]
 name = "model"
 [pmd]
@@ -43,9 +43,9 @@ networks = ["lan"]
 device = "t"
 "#;
 
-const PORTS: [&str; 4] = ["a", "b", "c", "t"];
+pub(crate) const PORTS: [&str; 4] = ["a", "b", "c", "t"];
 
-fn mac(host: u8) -> Mac {
+pub(crate) fn mac(host: u8) -> Mac {
     if host == 9 { Mac::BROADCAST } else { Mac([2, 0, 0, 0, 0, host]) }
 }
 

@@ -2,7 +2,9 @@
 //! lost, whatever comes in.
 
 mod bridge;
+mod filter;
 mod merge;
 mod offload;
 mod peers;
 mod router;
+mod trace;

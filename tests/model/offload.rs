@@ -18,7 +18,10 @@ fn fit(packet: &[u8], intent: Offload, caps: Caps) -> Result<Vec<(Vec<u8>, Offlo
     let mut frame = pool.alloc_copy(packet).expect("memory");
     frame.set_offload(intent);
     let mut pieces = Vec::new();
-    let outcome = offload::fit(&mut pool, frame, &caps, &mut pieces);
+    let outcome = offload::fit(&mut pool, frame, &caps, &mut pieces).map_err(|(unfit, frame)| {
+        pool.free(frame);
+        unfit
+    });
     let taken = pieces.iter().map(|piece| (pool.bytes(piece).to_vec(), piece.offload())).collect();
     pieces.into_iter().for_each(|piece| pool.free(piece));
     drop(pool);

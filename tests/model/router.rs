@@ -13,7 +13,7 @@ use weft_wire::Mac;
 const GATEWAY: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
 /// Pods 0..n with 10.244.0.(10+i) and fd00:244::(16+i); every other one takes super-frames.
-fn config(pods: usize) -> String {
+pub(crate) fn config(pods: usize) -> String {
     let pod = |i: usize| {
         let kind = if i.is_multiple_of(2) { "tap" } else { "xsk" };
         format!(
@@ -74,7 +74,7 @@ fn address(pod: usize, is_v4: bool) -> IpAddr {
 
 /// Somebody a packet can be from or to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
+pub(crate) enum Who {
     Pod(usize),
     Node,
     Gateway,
@@ -103,15 +103,15 @@ impl Who {
 
 /// Where a packet comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+pub(crate) enum From {
     Pod(usize),
     Host,
     Uplink,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Packet {
-    from: From,
+pub(crate) struct Packet {
+    pub(crate) from: From,
     src_mac_of: usize,
     src: Who,
     dst: Who,
@@ -169,7 +169,7 @@ fn oracle(packet: &Packet, pods: usize) -> Expected {
     }
 }
 
-fn ingress(from: From) -> String {
+pub(crate) fn ingress(from: From) -> String {
     match from {
         From::Pod(pod) => format!("p{pod}"),
         From::Host => "host".into(),
@@ -177,7 +177,7 @@ fn ingress(from: From) -> String {
     }
 }
 
-fn bytes(packet: &Packet) -> Vec<u8> {
+pub(crate) fn bytes(packet: &Packet) -> Vec<u8> {
     let src = match packet.from {
         From::Pod(_) => mac(packet.src_mac_of),
         From::Host | From::Uplink => Mac([2, 0xee, 0, 0, 0, 1]),
@@ -262,7 +262,7 @@ fn who(pods: usize) -> impl Strategy<Value = Who> {
     ]
 }
 
-fn packets(pods: usize) -> impl Strategy<Value = Packet> {
+pub(crate) fn packets(pods: usize) -> impl Strategy<Value = Packet> {
     let from =
         prop_oneof![4 => (0..pods).prop_map(From::Pod), 1 => Just(From::Host), 1 => Just(From::Uplink)];
     let odd = prop::bool::weighted(0.1);

@@ -7,5 +7,6 @@ mod fabric;
 mod geneve;
 mod pairs;
 mod queues;
+mod trace;
 mod transaction;
 mod underlay;

@@ -10,8 +10,9 @@ use weft_dataplane::{
     police::Policer,
     publish::Publisher,
     reason::DropReason,
+    recorder::Dropped,
     snapshot::Snapshot,
-    stats::{PortStats, RuleStats, ThreadCounters},
+    stats::{EndpointStats, PortStats, RuleStats, ThreadCounters},
     thread::{Command, Parts, PmdThread},
 };
 use weft_pmd::{
@@ -92,6 +93,9 @@ impl Sim {
             counters,
         };
         sim.open_ports();
+        for endpoint in &sim.desired.endpoints {
+            sim.facts.endpoints.insert(endpoint.name.clone(), Arc::new(EndpointStats::new(1)));
+        }
         sim.keep_rules();
         sim.facts.flood_limits = flood_limits(&sim.desired);
         for (i, peer) in sim.desired.peers.iter().enumerate() {
@@ -241,9 +245,20 @@ impl Sim {
         self.stats(port).drops(reason)
     }
 
+    /// What the flight recorder remembers, and how many packets it left out.
+    pub fn recorded(&self) -> (Vec<Dropped>, u64) {
+        let recorder = &self.counters.recorder;
+        (recorder.read(0).into_iter().map(|(_, dropped)| dropped).collect(), recorder.left_out.get())
+    }
+
+    /// An endpoint's drops for a reason.
+    pub fn endpoint_drops(&self, endpoint: &str, reason: DropReason) -> u64 {
+        self.facts.endpoints[endpoint].drops(reason)
+    }
+
     /// The laws every run obeys, whatever came in; nothing may be pending.
     pub fn check_laws(&self) {
-        let (mut forwarded, mut made, mut offered) = (0, 0, 0);
+        let (mut forwarded, mut made, mut offered, mut dropped) = (0, 0, 0, 0);
         for (name, port) in &self.facts.ports {
             let row = port.stats.thread(ThreadId(0));
             let queue = port.stats.queue(QueueId(0));
@@ -259,10 +274,18 @@ impl Sim {
                 sent,
                 "{name}: what came to be sent was sent or dropped with a reason"
             );
+            // A device's refusals leave no packet to remember.
+            dropped += drops(&DropReason::ALL) - drops(&[DropReason::Refused]);
             forwarded += row.forwarded.get();
             made += row.made.get();
             offered += row.offered.get();
         }
+        let recorder = &self.counters.recorder;
+        assert_eq!(
+            dropped + self.counters.orphans.get(),
+            recorder.written() + recorder.left_out.get(),
+            "what is dropped is remembered, or counted as not remembered"
+        );
         assert_eq!(
             offered,
             forwarded + made - self.counters.orphans.get(),

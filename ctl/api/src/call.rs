@@ -4,8 +4,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Code, Done, Error, Role, audit, config, drops, endpoint, fabric, fdb, flow, history, network, plan, pmd,
-    port, stats, status,
+    Code, Done, Error, Role, audit, capture, config, drops, endpoint, fabric, fdb, flow, history, network,
+    plan, pmd, port, stats, status, trace,
 };
 
 /// A verb: a struct of its arguments.
@@ -82,6 +82,10 @@ calls! {
     stats: "stats", View, stats::Stats => stats::StatsReply;
     drops: "drops", View, drops::Drops => drops::DropRows;
     history: "history", View, history::History => history::HistoryReply;
+    trace: "trace", View, trace::Trace => trace::TraceReply;
+    trace_live: "trace live", Operate, trace::TraceLive => trace::TraceStarted;
+    trace_next: "trace next", Operate, trace::TraceNext => trace::TraceSeen;
+    capture: "capture", Operate, capture::Capture => capture::CaptureStarted;
     config_show: "config show", View, config::ConfigShow => config::ConfigText;
     config_save: "config save", Admin, config::ConfigSave => Done;
     config_check: "config check", Admin, config::ConfigCheck => Done;

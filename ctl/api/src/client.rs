@@ -98,6 +98,13 @@ impl Client {
         }
     }
 
+    /// Asks; what follows the answer is the caller's to read, however long it takes.
+    pub fn stream<C: Call>(&mut self, call: &C) -> Result<(C::Reply, UnixStream), ClientError> {
+        let reply = self.call(call)?;
+        self.stream.set_read_timeout(None)?;
+        Ok((reply, self.stream.try_clone()?))
+    }
+
     fn exchange(&mut self, request: &[u8]) -> Result<Vec<u8>, ClientError> {
         self.stream.write_all(request)?;
         let mut message = vec![0; PREFIX];

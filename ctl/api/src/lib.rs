@@ -13,6 +13,7 @@
 
 pub mod audit;
 pub mod call;
+pub mod capture;
 pub mod client;
 pub mod codec;
 pub mod config;
@@ -21,9 +22,11 @@ pub mod endpoint;
 mod error;
 pub mod fabric;
 pub mod fdb;
+pub mod filter;
 pub mod flow;
 pub mod history;
 pub mod network;
+pub mod packet;
 pub mod plan;
 pub mod pmd;
 pub mod port;
@@ -31,6 +34,7 @@ mod role;
 pub mod spec;
 pub mod stats;
 pub mod status;
+pub mod trace;
 
 pub use call::{Call, Server, role_of, serve};
 pub use error::{Code, Error};

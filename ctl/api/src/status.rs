@@ -40,10 +40,16 @@ pub struct StatusReply {
     pub rules: usize,
     /// Flows in all cores' tables.
     pub flows: u64,
+    /// Packets dropped since weftd started, whatever the reason.
+    pub dropped: u64,
+    /// Addresses seen in bridged networks that could not be learnt for want of room; they are learnt when seen again.
+    pub learn_lost: u64,
     /// Frame memory, bytes.
     pub memory_bytes: u64,
     /// Chunks that nothing holds, percent.
     pub memory_free_percent: u8,
     /// Frame memory is on hugepages.
     pub hugepages: bool,
+    /// Captures that run.
+    pub captures: usize,
 }

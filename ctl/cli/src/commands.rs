@@ -9,7 +9,13 @@ use weft_ctl_api::{
     stats, status,
 };
 
-use crate::{Session, doctor, top, watch};
+use crate::{
+    Session,
+    capture::CaptureArgs,
+    doctor, top,
+    trace::{self, TraceArguments},
+    watch,
+};
 
 /// What to talk about.
 #[derive(Debug, Subcommand)]
@@ -51,8 +57,18 @@ pub(crate) enum Noun {
     History(history::History),
     /// Show counters per port and queue.
     Stats(WatchedStats),
-    /// Show drops by port and reason.
-    Drops(drops::Drops),
+    /// Show drops by port, endpoint and reason; or the packets that were dropped last.
+    #[command(
+        after_help = "A reason of the ingress side counts at the port a packet came by and at the endpoint that sent it,\n\
+                            one of the egress side at the port it was to leave by and at the endpoint it was for.\n\
+                            What a packet was is told in the words that `weftctl trace` takes.\n\
+                            Examples:\n  weftctl drops\n  weftctl drops --watch\n  weftctl drops web-1 --last 50\n  \
+                            weftctl drops --endpoint default/web-1 --last --watch"
+    )]
+    Drops(WatchedDrops),
+    /// Show what becomes of a packet, and why: of one that is only asked about, or of the next ones that come.
+    Trace(TraceArguments),
+    Capture(CaptureArgs),
     /// The configuration as a whole: planned, applied, confirmed, compared, rolled back.
     #[command(subcommand)]
     Config(Config),
@@ -83,6 +99,15 @@ pub(crate) struct WatchedStats {
     #[command(flatten)]
     call: stats::Stats,
     /// Show rates, again and again, every so many seconds.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+    watch: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchedDrops {
+    #[command(flatten)]
+    call: drops::Drops,
+    /// Show rates, or with --last the packets as they are dropped, again and again, every so many seconds.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
     watch: Option<u64>,
 }
@@ -261,7 +286,10 @@ impl Noun {
             Self::Pmd(Pmd::Set(call)) => session.show(&call),
             Self::Stats(WatchedStats { call, watch: None }) => session.show(&call),
             Self::Stats(WatchedStats { call, watch: Some(seconds) }) => watch::stats(session, &call, seconds),
-            Self::Drops(call) => session.show(&call),
+            Self::Drops(WatchedDrops { call, watch: None }) => session.show(&call),
+            Self::Drops(WatchedDrops { call, watch: Some(seconds) }) => watch::drops(session, &call, seconds),
+            Self::Capture(arguments) => arguments.run(session),
+            Self::Trace(arguments) => trace::trace(session, &arguments),
             Self::Config(call) => call.run(session),
             Self::Audit(call) => session.show(&call),
             Self::Doctor(_) | Self::Man { .. } | Self::Completions { .. } => Ok(()), // asked nothing of weftd

@@ -1,11 +1,14 @@
 //! `weftctl`: drives a running weftd.
 #![forbid(unsafe_code)]
 
+mod capture;
 mod commands;
 mod doctor;
+mod filter;
 mod pages;
 mod render;
 mod top;
+mod trace;
 mod watch;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -173,6 +176,19 @@ mod tests {
             "stats --watch",
             "stats --watch 2",
             "drops web",
+            "trace --from web tcp 10.0.0.5:33000 > 10.0.0.6:80 flags syn",
+            "trace --from web --against new.toml icmp 10.0.0.5 > 10.0.0.6",
+            "trace --from uplink --pcap x.pcap --frame 7",
+            "trace --from web --hex 0200",
+            "trace --live --from web tcp port 80 -n 20 --seconds 5",
+            "trace --live",
+            "drops --last",
+            "drops web --last 7 --endpoint default/web",
+            "drops --watch",
+            "drops --watch 5 --last",
+            "capture web",
+            "capture default/web tcp port 80 -w - -c 5 --duration 1.5 -s 128 --direction in",
+            "capture drops --at web",
             "config show",
             "config save /tmp/x.toml",
             "config check x.toml",
@@ -212,6 +228,9 @@ mod tests {
             ("flow add f --match dport=3 --action drop", "can't be matched"),
             ("network add n --prefix 10.0.0.0/33", "--prefix"),
             ("network add n --vlan 4095", "use 1 to 4094"),
+            ("capture web --duration 0", "above 0"),
+            ("capture web -c 0", "1.."),
+            ("capture", "TARGET"),
             ("prot list", "port"),
             ("pmd rebalance", "required"),
             ("config plan", "required"),
@@ -219,6 +238,9 @@ mod tests {
             ("config apply x.toml --confirm-within soon", "use such as 60s, 5m or 1h"),
             ("top --at yesterday", "use 90s"),
             ("top --view prots", "ports"),
+            ("trace tcp 10.0.0.5:1 > 10.0.0.6:2", "--from"),
+            ("trace --live --against x.toml", "--against"),
+            ("trace --from a --hex 02 --pcap x", "--pcap"),
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));
             let error = Arguments::try_parse_from(words).unwrap_err();

@@ -1,15 +1,16 @@
 //! Replies as tables for people.
 
 mod config;
+mod drops;
 mod fabric;
 mod history;
 mod queues;
+mod trace;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use weft_ctl_api::{
     Done,
     config::ConfigText,
-    drops::DropRows,
     endpoint::EndpointRows,
     fdb::FdbRows,
     flow::{CachedFlows, FlowRows},
@@ -68,7 +69,7 @@ pub(crate) fn human(value: f64) -> String {
     if unit.is_empty() { format!("{scaled:.0}") } else { format!("{scaled:.2}{unit}") }
 }
 
-fn dash(text: Option<impl ToString>) -> String {
+pub(crate) fn dash(text: Option<impl ToString>) -> String {
     text.map_or("-".into(), |text| text.to_string())
 }
 
@@ -97,6 +98,10 @@ impl Render for StatusReply {
         let pending = self.confirm_within_s.map_or(String::new(), |left| {
             format!(" (taken back in {left} s unless confirmed: weftctl config confirm)")
         });
+        let captures = match self.captures {
+            0 => "none".into(),
+            running => running.to_string(),
+        };
         let pages = if self.hugepages { "hugepages" } else { "ordinary pages" };
         lines(&[
             ("node", self.node.clone()),
@@ -108,10 +113,13 @@ impl Render for StatusReply {
             ("endpoints", self.endpoints.to_string()),
             ("flow rules", self.rules.to_string()),
             ("cached flows", self.flows.to_string()),
+            ("dropped", format!("{} packets (weftctl drops)", self.dropped)),
+            ("not learnt", format!("{} addresses, for want of room", self.learn_lost)),
             (
                 "frame memory",
                 format!("{} MiB on {pages}, {} % free", self.memory_bytes >> 20, self.memory_free_percent),
             ),
+            ("captures", captures),
         ])
     }
 }
@@ -337,15 +345,6 @@ impl Render for StatsReply {
     }
 }
 
-impl Render for DropRows {
-    fn render(&self) -> String {
-        let rows = self.drops.iter().map(|row| {
-            vec![row.port.clone(), row.reason.clone(), row.packets.to_string(), row.meaning.clone()]
-        });
-        table(&["port", "reason", "packets", "meaning"], 2..3, rows.collect(), "no drops")
-    }
-}
-
 impl Render for ConfigText {
     fn render(&self) -> String {
         self.toml.clone()
@@ -355,24 +354,6 @@ impl Render for ConfigText {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tables_are_plain_and_aligned() {
-        let drops = DropRows {
-            drops: vec![weft_ctl_api::drops::DropRow {
-                port: "web-1".into(),
-                reason: "spoofed".into(),
-                packets: 12,
-                meaning: "source addresses that are not those of an endpoint on the port".into(),
-            }],
-        };
-        assert_eq!(
-            drops.render(),
-            "PORT   REASON   PACKETS  MEANING\n\
-             web-1  spoofed       12  source addresses that are not those of an endpoint on the port"
-        );
-        assert_eq!(DropRows { drops: Vec::new() }.render(), "no drops");
-    }
 
     #[test]
     fn every_counter_has_its_header() {

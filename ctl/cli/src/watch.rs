@@ -1,5 +1,9 @@
 //! Rates from two readings of the counters.
 
+mod drops;
+
+pub(crate) use drops::drops;
+
 use std::{thread::sleep, time::Duration};
 
 use serde::Serialize;

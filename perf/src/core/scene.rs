@@ -147,6 +147,7 @@ fn ports(case: Case, layout: &Layout, stats: &[Arc<PortStats>; 3]) -> Vec<Option
         owners: layout.owners[index].clone(),
         network: Some(NETWORK),
         stats: stats[index].clone(),
+        pods: Vec::new(),
     };
     (0..PORTS.len()).map(|index| Some(Arc::new(port(index)))).collect()
 }

@@ -19,7 +19,7 @@ use weft_dataplane::{
     reason::DropReason,
     rules::{Rule, RuleTable, Step},
     snapshot::{Endpoint, Fdb, Mode, NetworkView, PortView, Rewrite, Role, Snapshot, Station},
-    stats::{PeerStats, PortStats, RuleStats},
+    stats::{EndpointStats, PeerStats, PortStats, RuleStats},
     table::routes::{Route, Routes},
 };
 use weft_pmd::Caps;
@@ -40,6 +40,8 @@ pub struct Facts {
     pub path_mtus: BTreeMap<IpAddr, u32>,
     /// Learnt addresses: (network, MAC) → where.
     pub fdb: HashMap<(String, Mac), Place>,
+    /// Counters of endpoints, by name.
+    pub endpoints: BTreeMap<String, Arc<EndpointStats>>,
     /// Other nodes, by name.
     pub peers: HashMap<String, PeerFacts>,
     /// What limits flooding to other nodes, by network.
@@ -177,18 +179,19 @@ fn host(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Option<(Po
 fn ports(desired: &Desired, facts: &Facts) -> Vec<Option<Arc<PortView>>> {
     let (mut ports, homes) = (Vec::new(), homes(desired));
     for (index, port) in desired.ports.iter().enumerate() {
-        let Some(facts) = facts.ports.get(&port.name) else { continue };
-        let at = facts.id.index();
+        let Some(open) = facts.ports.get(&port.name) else { continue };
+        let at = open.id.index();
         if ports.len() <= at {
             ports.resize_with(at + 1, || None);
         }
         ports[at] = Some(Arc::new(PortView {
             role: role(desired, &port.role),
-            mac: facts.mac,
-            caps: facts.caps,
-            owners: facts.owners.clone(),
+            mac: open.mac,
+            caps: open.caps,
+            owners: open.owners.clone(),
             network: homes[index].map(network_id),
-            stats: facts.stats.clone(),
+            stats: open.stats.clone(),
+            pods: pods(desired, facts, index),
         }));
     }
     ports
@@ -199,6 +202,15 @@ fn homes(desired: &Desired) -> Vec<Option<usize>> {
     let mut homes = vec![None; desired.ports.len()];
     desired.endpoints.iter().for_each(|endpoint| homes[endpoint.port] = Some(endpoint.network));
     homes
+}
+
+fn pods(desired: &Desired, facts: &Facts, port: usize) -> Vec<(Mac, Arc<EndpointStats>)> {
+    let own = desired.endpoints.iter().filter(|endpoint| endpoint.port == port);
+    let stats =
+        |endpoint: &desired::Endpoint| Some((endpoint.mac, facts.endpoints.get(&endpoint.name)?.clone()));
+    let mut pods: Vec<_> = own.filter_map(stats).collect();
+    pods.sort_unstable_by_key(|(mac, _)| *mac);
+    pods
 }
 
 fn role(desired: &Desired, role: &desired::Role) -> Role {

@@ -9,7 +9,7 @@ use std::{
 use crossbeam::channel::{Receiver, Sender};
 
 use crate::{
-    event::Event,
+    event::{Answer, Event},
     log,
     metrics::Metrics,
     server::Session,
@@ -41,6 +41,7 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
         for report in first.into_iter().chain(reports.try_iter()).take(REPORTS_PER_ROUND) {
             take(&mut session.switch, report);
         }
+        session.look_after_captures();
         if published.elapsed() >= pause {
             let began = Instant::now();
             session.switch.publish_learnt();
@@ -72,6 +73,7 @@ fn handle(session: &mut Session, event: Event) {
     match event {
         Event::Request { verb, args, persist, peer, reply } => {
             let answer = session.serve(&verb, args, persist, &peer);
+            let answer = answer.map(|value| Answer { value, stream: session.stream.take() });
             // Whoever asked may have gone.
             let _ = reply.send(answer);
         }
@@ -87,18 +89,18 @@ fn handle(session: &mut Session, event: Event) {
 }
 
 /// Passes the slow path's reports on. Learnt addresses may be lost when the control thread is behind: they are seen again.
-pub fn reporter(events: Sender<Event>, reports: Sender<Report>) -> Box<dyn Fn(Report) + Send> {
+/// False: there was no room.
+pub fn reporter(events: Sender<Event>, reports: Sender<Report>) -> Box<dyn Fn(Report) -> bool + Send> {
     Box::new(move |report| match report {
         // A router says it again with the next packet that is too big.
-        Report::Learn(_) | Report::PathMtu { .. } => {
-            let _ = reports.try_send(report);
-        }
+        Report::Learn(_) | Report::PathMtu { .. } => reports.try_send(report).is_ok(),
         Report::Vanished { .. } => {
             // On a thread of its own: a full channel must not hold the slow path up.
             let events = events.clone();
-            let _ = thread::Builder::new()
+            let sender = thread::Builder::new()
                 .name("report".into())
                 .spawn(move || events.send(Event::Report(report)));
+            sender.is_ok()
         }
     })
 }

@@ -5,7 +5,19 @@ use std::sync::Arc;
 use serde_json::Value;
 use weft_ctl_api::Error;
 
-use crate::{bfd, metrics::Metrics, netlink::nexthop::NextHops, roles::Identity, slowpath::thread::Report};
+use crate::{
+    bfd, capture::Stream, metrics::Metrics, netlink::nexthop::NextHops, roles::Identity,
+    slowpath::thread::Report,
+};
+
+/// What a request is answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The reply.
+    pub value: Value,
+    /// What follows it.
+    pub stream: Option<Stream>,
+}
 
 /// What happens.
 #[derive(Debug)]
@@ -21,7 +33,7 @@ pub enum Event {
         /// Who asks.
         peer: Arc<Identity>,
         /// Where the answer goes.
-        reply: tokio::sync::oneshot::Sender<Result<Value, Error>>,
+        reply: tokio::sync::oneshot::Sender<Result<Answer, Error>>,
     },
     /// Somebody asks for all counters.
     Scrape {

@@ -9,12 +9,15 @@
 //! [`slowpath`] answers punted packets. [`roles`] says who may change things, [`audit`] who did, [`state`] what outlives weftd;
 //! [`history`] remembers the last minutes and [`metrics`] tells Prometheus.
 //!
+//! For people: [`packet`] puts packets into words, [`trace`] their paths; [`switch::History`] knows names and drops of what is gone.
+//!
 //! What this crate deliberately is not: it never touches a packet that the flow table knows.
 #![forbid(unsafe_code)]
 
 pub mod assign;
 pub mod audit;
 pub mod bfd;
+pub mod capture;
 pub mod compile;
 pub mod config;
 pub mod control;
@@ -24,6 +27,7 @@ pub mod history;
 pub mod log;
 pub mod metrics;
 pub mod netlink;
+pub mod packet;
 pub mod plan;
 pub mod ports;
 pub mod roles;
@@ -32,3 +36,4 @@ pub mod server;
 pub mod slowpath;
 pub mod state;
 pub mod switch;
+pub mod trace;

@@ -13,18 +13,23 @@ use std::{
 
 use crossbeam::channel::{self, Sender};
 use weft_dataplane::{
-    key::HashSecret,
+    capture::Capture,
+    key::{FlowKey, HashSecret},
     mailbox::{Exits, Mailbox},
     publish::Publisher,
     snapshot::Snapshot,
     stats::{PortStats, ThreadCounters},
     table::flow::FlowEntry,
-    thread::{Command, FlowDump, Idle, Parts, PmdThread},
+    thread::{Command, FlowDump, FoundFlow, Idle, Parts, PmdThread},
+    trace::live::Live,
 };
 use weft_pmd::{Caps, FramePool, Memory, MemoryError, PortQueue, Queue};
 use weft_wire::{PortId, QueueId, ThreadId};
 
-use crate::slowpath::thread::{Report, SlowPath};
+use crate::{
+    capture::Running,
+    slowpath::thread::{Report, SlowPath, SlowPathCounters},
+};
 
 /// How the PMD threads are set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,11 +81,15 @@ pub struct Runtime {
     pub memory: Arc<Memory>,
     /// PMD threads, by [`ThreadId`].
     pub threads: Vec<Thread>,
+    /// What the slow path could not do.
+    pub slowpath_counters: Arc<SlowPathCounters>,
     publisher: Publisher<Snapshot>,
     mailboxes: Arc<[Mailbox]>,
     exits: Arc<Exits>,
     slowpath: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
+    /// When the threads' clock was zero.
+    epoch: Instant,
 }
 
 /// A thread that does not answer for so long is stuck, and is left alone.
@@ -88,7 +97,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Runtime {
     /// Starts the threads with an empty snapshot and no ports. `report` is called on the slow path's thread.
-    pub fn start(settings: &Settings, report: Box<dyn Fn(Report) + Send>) -> Result<Self, RuntimeError> {
+    pub fn start(
+        settings: &Settings,
+        report: Box<dyn Fn(Report) -> bool + Send>,
+    ) -> Result<Self, RuntimeError> {
         let memory = Memory::new(settings.memory_mib)?;
         let mailboxes: Arc<[Mailbox]> =
             settings.cores.iter().map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
@@ -123,7 +135,9 @@ impl Runtime {
             threads.push(Thread { core, counters, pinned, commands, handle: Some(handle) });
         }
         let stop = Arc::new(AtomicBool::new(false));
+        let slowpath_counters = Arc::new(SlowPathCounters::default());
         let slowpath = SlowPath {
+            counters: slowpath_counters.clone(),
             exits: exits.clone(),
             mailboxes: mailboxes.clone(),
             reader: publisher.reader(),
@@ -132,7 +146,13 @@ impl Runtime {
             stop: stop.clone(),
         };
         let slowpath = thread::Builder::new().name("slowpath".into()).spawn(move || slowpath.run())?;
-        Ok(Self { memory, threads, publisher, mailboxes, exits, slowpath: Some(slowpath), stop })
+        let slowpath = Some(slowpath);
+        Ok(Self { memory, threads, slowpath_counters, epoch, publisher, mailboxes, exits, slowpath, stop })
+    }
+
+    /// The PMD threads' clock, nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
     }
 
     /// The snapshot in force.
@@ -208,6 +228,26 @@ impl Runtime {
         }
     }
 
+    /// What a thread's flow table knows of a flow.
+    pub fn flow(&self, thread: ThreadId, key: FlowKey) -> Option<FoundFlow> {
+        let (reply, receiver) = channel::bounded(1);
+        self.command(thread, Command::FindFlow { key, reply });
+        receiver.recv_timeout(PATIENCE).ok().flatten()
+    }
+
+    /// Lets all threads trace.
+    pub fn trace(&self, live: &Arc<Live>) {
+        for thread in 0..self.threads.len() {
+            self.command(ThreadId(thread as u16), Command::Trace(live.clone()));
+        }
+    }
+
+    /// Hands a capture to all threads.
+    pub fn capture(&self, capture: Capture) -> Running {
+        let commands = self.threads.iter().map(|thread| thread.commands.clone()).collect();
+        Running::start(capture, self.epoch, commands, self.mailboxes.clone())
+    }
+
     fn command(&self, thread: ThreadId, command: Command) {
         // A thread that has ended dropped its receiver, and with it whatever it was asked.
         let _ = self.threads[thread.index()].commands.send(command);
@@ -242,7 +282,7 @@ mod tests {
     #[test]
     fn a_thread_that_has_ended_is_told_from_one_that_runs() {
         let settings = Settings { cores: vec![0, 0], idle: Idle::Adaptive, memory_mib: 8, flows: 16 };
-        let runtime = Runtime::start(&settings, Box::new(drop)).expect("it starts");
+        let runtime = Runtime::start(&settings, Box::new(|_| true)).expect("it starts");
         runtime.command(ThreadId(1), Command::Stop);
         let deadline = Instant::now() + PATIENCE;
         while runtime.threads[1].is_alive() && Instant::now() < deadline {

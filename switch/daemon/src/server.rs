@@ -5,24 +5,32 @@
 
 mod access;
 mod biggest;
+mod captures;
 mod flows;
+mod losses;
 mod nouns;
 mod peers;
 mod queues;
+mod trace;
 mod transaction;
 mod views;
 
+pub mod filter;
 pub mod socket;
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use weft_ctl_api::{
-    Code, Done, Error, Role, Server, audit, config, drops, endpoint, fabric, fdb, flow, history, network,
-    plan, pmd, port, spec::Config, stats, status,
+    Code, Done, Error, Role, Server, audit, capture, config, drops, endpoint, fabric, fdb, flow, history,
+    network, plan, pmd, port,
+    spec::Config,
+    stats, status,
+    trace::{Trace, TraceLive, TraceNext, TraceReply, TraceSeen, TraceStarted},
 };
 
 use crate::{
     audit::AuditLog,
+    capture::{Captures, Stream},
     config as file,
     history::History,
     state::State,
@@ -46,6 +54,11 @@ pub struct Session {
     /// PMD threads' counters at the last `pmd list`, to tell what happened since.
     pmd_seen: HashMap<usize, (Instant, views::PmdSample)>,
     biggest: biggest::LastLook,
+    /// The trace that runs, or ran last.
+    live: Option<trace::Running>,
+    captures: Captures,
+    /// What follows the answer that is being made.
+    pub stream: Option<Stream>,
 }
 
 impl Session {
@@ -64,11 +77,19 @@ impl Session {
             request,
             pmd_seen: HashMap::new(),
             biggest: biggest::LastLook::default(),
+            live: None,
+            captures: Captures::default(),
+            stream: None,
         };
         for warning in session.came_into_force(why) {
             tracing::warn!("{warning}");
         }
         session
+    }
+
+    /// Captures follow what has changed.
+    pub fn look_after_captures(&mut self) {
+        self.captures.look_after(&self.switch);
     }
 
     /// Changes a copy of the configuration and goes over to it.
@@ -279,7 +300,23 @@ impl Server for Session {
     }
 
     fn drops(&mut self, call: drops::Drops) -> Result<drops::DropRows, Error> {
-        self.drop_rows(&call)
+        self.show_drops(&call)
+    }
+
+    fn trace(&mut self, call: Trace) -> Result<TraceReply, Error> {
+        self.trace_what_if(&call)
+    }
+
+    fn trace_live(&mut self, call: TraceLive) -> Result<TraceStarted, Error> {
+        self.start_trace(&call)
+    }
+
+    fn trace_next(&mut self, call: TraceNext) -> Result<TraceSeen, Error> {
+        self.trace_seen(call.id)
+    }
+
+    fn capture(&mut self, call: capture::Capture) -> Result<capture::CaptureStarted, Error> {
+        self.start_capture(call)
     }
 
     fn history(&mut self, call: history::History) -> Result<history::HistoryReply, Error> {

@@ -7,8 +7,10 @@
 
 mod candidate;
 mod fabric;
+mod history;
 mod learning;
 mod queues;
+mod supposed;
 mod vanish;
 
 use std::{
@@ -44,8 +46,10 @@ use crate::{
 };
 
 pub use candidate::View;
+pub use history::{History, Lost, Names};
 pub use learning::Learnt;
 pub use queues::{Loads, QueueName};
+pub use supposed::Candidate;
 
 /// A port that is open.
 pub struct OpenPort {
@@ -87,6 +91,8 @@ pub struct Switch {
     pub removed: BTreeMap<String, String>,
     /// Learnt addresses, beyond what the snapshot needs.
     pub learnt: Learnt,
+    /// What is known of what is gone.
+    pub history: History,
     /// When weftd started.
     pub started: Instant,
     /// The time-stamp counter then.
@@ -161,6 +167,7 @@ impl Switch {
             ports: BTreeMap::new(),
             removed: BTreeMap::new(),
             learnt: Learnt::default(),
+            history: History::default(),
             started: Instant::now(),
             started_cycles: weft_pmd::sys::cycles(),
             facts: Facts { generation, ..Facts::default() },
@@ -203,6 +210,7 @@ impl Switch {
         self.removed.extend(absent);
         self.keep_rules(&desired);
         self.keep_peers(&desired);
+        self.keep_endpoints(&desired);
         self.config = config;
         self.desired = desired;
         self.removed.retain(|name, _| self.desired.ports.iter().any(|port| port.name == *name));
@@ -435,6 +443,12 @@ impl Switch {
 
     /// Compiles and publishes what is meant and known now.
     pub fn publish(&mut self) {
+        self.publish_facts();
+        self.note_names();
+    }
+
+    /// The same, where no name or place of anything has changed.
+    fn publish_facts(&mut self) {
         self.facts.generation += 1;
         self.facts.fdb = self.learnt.stations();
         let snapshot = self.compiler.compile(&self.desired, &self.facts);
@@ -454,6 +468,7 @@ impl Switch {
         }
         self.learnt.forget_port(name);
         self.forget_queues(name);
+        self.history.note_port(name, open.stats.clone());
         drop(open);
         tracing::info!(port = name, "port closed");
     }

@@ -30,6 +30,8 @@ struct Context<'a> {
     now_ns: u64,
     /// Spreads flows over the underlay's paths.
     entropy: u64,
+    /// Where to say whose rate a packet is over.
+    policed_by: &'a mut u16,
 }
 
 /// Runs the programs of all undecided packets.
@@ -57,7 +59,8 @@ pub(crate) fn apply(
             _ => {
                 let entropy = encap::entropy(batch.hashes[i], &batch.keys[i]);
                 let copies = &mut batch.copies;
-                let mut context = Context { pool, snapshot, copies, thread, now_ns, entropy };
+                let policed_by = &mut batch.policed_by[i];
+                let mut context = Context { pool, snapshot, copies, thread, now_ns, entropy, policed_by };
                 run(program, frame, headers, &mut context)
             }
         };
@@ -85,7 +88,7 @@ fn run(
             Action::Rule(index) => {
                 // The program and the snapshot are of one generation: the rule is there.
                 if let Some(rule) = context.snapshot.rules.get(index) {
-                    run_rule(rule, frame, headers, context)?;
+                    run_rule(rule, frame, headers, context).inspect_err(|_| *context.policed_by = index)?;
                 }
             }
         }

@@ -36,6 +36,8 @@ pub struct Batch {
     pub programs: [Program; BURST],
     /// What becomes of each, by whichever stage decided.
     pub verdicts: [Verdict; BURST],
+    /// The rule whose rate a packet was over, of those that were; by `action`.
+    pub policed_by: [u16; BURST],
     /// Copies made on the way (mirrors), and where they go.
     pub copies: Vec<(PortId, Frame)>,
     undecided: u64,
@@ -56,6 +58,7 @@ impl Batch {
             places: [Place::default(); BURST],
             programs: [Program::end(undecided); BURST],
             verdicts: [undecided; BURST],
+            policed_by: [0; BURST],
             copies: Vec::with_capacity(BURST),
             undecided: 0,
         }
@@ -95,6 +98,16 @@ impl Batch {
         debug_assert!(self.undecided & (1 << i) != 0, "packet {i} is decided twice");
         self.undecided &= !(1 << i);
         self.verdicts[i] = verdict;
+    }
+}
+
+/// The rule that made a packet be dropped for a reason, if one did.
+pub(crate) fn rule_behind(reason: DropReason, program: &Program, policed_by: u16) -> Option<u16> {
+    match reason {
+        DropReason::Policed => Some(policed_by),
+        // `PortGone`: a rule sends it to a port that is not open.
+        DropReason::Rule | DropReason::TooManyActions | DropReason::PortGone => program.last_rule(),
+        _ => None,
     }
 }
 

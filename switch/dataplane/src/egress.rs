@@ -2,16 +2,20 @@
 //! path or back to the pool. The only place that drops for lack of room: never wait; count, free.
 
 mod moving;
+mod port;
 
 use std::sync::Arc;
 
-use weft_pmd::{BURST, Burst, Caps, Frame, FramePool, PortQueue, Queue, offload, sys};
+use port::LocalPort;
+use weft_pmd::{BURST, Caps, Frame, FramePool, Queue, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
     action::{self, push_vlan},
-    batch::Batch,
+    batch::{Batch, rule_behind},
+    capture::Capture,
     key::Origin,
+    losses::{Cause, Losses},
     mailbox::{Exits, Mailbox, Outbound, Punt},
     parse::Headers,
     program::Verdict,
@@ -22,96 +26,11 @@ use crate::{
 
 pub use moving::Moving;
 
-/// A queue of this thread's, and the frames waiting to leave by it.
-#[derive(Debug)]
-pub(crate) struct LocalQueue {
-    pub(crate) id: QueueId,
-    pub(crate) queue: Queue,
-    pending: Burst,
-}
-
-/// A port of which this thread owns a queue or more.
-#[derive(Debug)]
-pub(crate) struct LocalPort {
-    caps: Caps,
-    pub(crate) stats: Arc<PortStats>,
-    pub(crate) queues: Vec<LocalQueue>,
-    gone: bool,
-    /// In the list of ports with frames pending.
-    dirty: bool,
-    /// When the oldest and the newest of them were received, by the time-stamp counter.
-    since: u64,
-    newest: u64,
-}
-
-impl LocalPort {
-    /// Notes the port among those with frames pending.
-    #[inline]
-    fn mark(&mut self, port: PortId, received: u64, dirty: &mut Vec<PortId>) {
-        self.newest = received;
-        if !self.dirty && !self.gone {
-            self.dirty = true;
-            self.since = received;
-            dirty.push(port);
-        }
-    }
-
-    /// Appends a frame to a queue's pending burst, cut to fit where it must be; how many frames that made.
-    #[inline(always)]
-    fn take(
-        &mut self,
-        frame: Frame,
-        hash: u64,
-        thread: ThreadId,
-        pool: &mut FramePool,
-        pieces: &mut Vec<Frame>,
-    ) -> u64 {
-        let which = if self.queues.len() == 1 { 0 } else { hash as usize % self.queues.len() };
-        if self.gone || !offload::passes(&frame, &self.caps) {
-            return self.take_misfit(frame, which, thread, pool, pieces);
-        }
-        push(&mut self.queues[which], frame, &self.stats, thread, self.since, pool);
-        1
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn take_misfit(
-        &mut self,
-        frame: Frame,
-        which: usize,
-        thread: ThreadId,
-        pool: &mut FramePool,
-        pieces: &mut Vec<Frame>,
-    ) -> u64 {
-        let counters = self.stats.thread(thread);
-        if self.gone {
-            counters.drops[DropReason::PortGone as usize].add(1);
-            pool.free(frame);
-            return 1;
-        }
-        if let Err(unfit) = offload::fit(pool, frame, &self.caps, pieces) {
-            let reason = match unfit {
-                offload::Unfit::TooBig => DropReason::TooBig,
-                offload::Unfit::NoFrames => DropReason::NoFrames,
-                offload::Unfit::Malformed => DropReason::Malformed,
-            };
-            counters.drops[reason as usize].add(1);
-            return 1;
-        }
-        let made = pieces.len() as u64;
-        counters.made.add(made.saturating_sub(1));
-        for frame in pieces.drain(..) {
-            push(&mut self.queues[which], frame, &self.stats, thread, self.since, pool);
-        }
-        made
-    }
-}
-
 /// This thread's ports, and the ways to the others.
 #[derive(Debug)]
 pub(crate) struct Egress {
     pub(crate) thread: ThreadId,
+    pub(crate) losses: Losses,
     pub(crate) ports: Vec<Option<LocalPort>>,
     mailboxes: Arc<[Mailbox]>,
     /// Frames for each other thread, until the burst is through.
@@ -154,6 +73,7 @@ pub(crate) fn drain(
     let stats = local.stats.clone();
     let counters = stats.thread(egress.thread);
     let n = batch.frames.len();
+    egress.losses.burst(ingress, &batch.verdicts[..n]);
     let (verdicts, hashes) = (&batch.verdicts[..n], &batch.hashes[..n]);
     let mut frames = batch.frames.drain_front(n);
     let mut i = 0;
@@ -189,14 +109,22 @@ pub(crate) fn drain(
                         egress.exits.bell.ring();
                     }
                     Err(punt) => {
-                        counters.drops[DropReason::PuntFull as usize].add(1);
-                        pool.free(punt.frame);
+                        egress.lose_incoming(
+                            DropReason::PuntFull.into(),
+                            punt.frame,
+                            ingress,
+                            pool,
+                            &stats,
+                            snapshot,
+                        );
                     }
                 }
             }
             Verdict::Drop(reason) => {
-                counters.drops[reason as usize].add(1);
-                pool.free(frame);
+                let cause =
+                    Cause { reason, rule: rule_behind(reason, &batch.programs[i], batch.policed_by[i]) };
+                egress.losses.origin = Some(origin(i));
+                egress.lose_incoming(cause, frame, ingress, pool, &stats, snapshot);
             }
         }
         i += 1;
@@ -217,6 +145,7 @@ impl Egress {
     ) -> Self {
         Self {
             thread,
+            losses: Losses::new(thread, counters.clone()),
             ports: Vec::new(),
             handed: mailboxes.iter().map(|_| Vec::with_capacity(BURST)).collect(),
             mailboxes,
@@ -247,30 +176,37 @@ impl Egress {
         if self.ports.len() <= port.index() {
             self.ports.resize_with(port.index() + 1, || None);
         }
-        let local = self.ports[port.index()].get_or_insert_with(|| LocalPort {
-            caps,
-            stats,
-            queues: Vec::new(),
-            gone: false,
-            dirty: false,
-            since: 0,
-            newest: 0,
-        });
-        local.queues.push(LocalQueue { id, queue, pending: Burst::new() });
+        let watched = self.losses.taps.watch_out(port);
+        let local =
+            self.ports[port.index()].get_or_insert_with(|| LocalPort::new(port, caps, stats, watched));
+        local.add(id, queue);
         self.moved.retain(|(moved, _)| *moved != port);
     }
 
     /// Gives a port's queues back, not closed: that may take time, which is not the packets'.
-    pub(crate) fn detach(&mut self, port: PortId, pool: &mut FramePool) -> Vec<Queue> {
+    pub(crate) fn detach(&mut self, port: PortId, pool: &mut FramePool, snapshot: &Snapshot) -> Vec<Queue> {
         self.dirty.retain(|dirty| *dirty != port);
-        let Some(local) = self.ports.get_mut(port.index()).and_then(Option::take) else { return Vec::new() };
-        let counters = local.stats.thread(self.thread);
-        let take = |mut queue: LocalQueue| {
-            let left = queue.pending.free_all(pool) as u64;
-            counters.drops[DropReason::PortGone as usize].add(left);
-            queue.queue
+        let Some(mut local) = self.ports.get_mut(port.index()).and_then(Option::take) else {
+            return Vec::new();
         };
-        local.queues.into_iter().map(take).collect()
+        local.lose_pending(pool, &mut self.losses, snapshot);
+        local.queues.into_iter().map(|queue| queue.queue).collect()
+    }
+
+    /// Drops what came in by a port.
+    #[inline]
+    fn lose_incoming(
+        &mut self,
+        cause: Cause,
+        frame: Frame,
+        port: PortId,
+        pool: &mut FramePool,
+        stats: &PortStats,
+        snapshot: &Snapshot,
+    ) {
+        let view = self.losses.origin.and_then(Origin::port).and_then(|port| snapshot.port(port));
+        self.losses.incoming(cause, pool.bytes(&frame), port, stats, view);
+        pool.free(frame);
     }
 
     /// Some queue has frames that its port did not take yet.
@@ -289,26 +225,26 @@ impl Egress {
         snapshot: &Snapshot,
     ) {
         let frames = frames.zip(hashes);
-        let Self { ports, dirty, pieces, thread, received, .. } = self;
+        let Self { ports, dirty, pieces, losses, received, .. } = self;
         let received = *received;
         let Some(Some(local)) = ports.get_mut(port.index()) else {
             return frames.for_each(|(frame, &hash)| {
                 self.hand_over(Outbound { port, frame, hash, made: false, received }, pool, snapshot);
             });
         };
-        local.mark(port, received, dirty);
+        local.mark(received, dirty);
         let mut offered = 0;
         for (frame, &hash) in frames {
-            offered += local.take(frame, hash, *thread, pool, pieces);
+            offered += local.take(frame, hash, pool, pieces, losses, snapshot);
         }
-        local.stats.thread(*thread).offered.add(offered);
+        local.stats.thread(losses.thread).offered.add(offered);
     }
 
     /// Sends a frame by a port: by a queue of this thread's, else through the thread that owns one.
     #[inline]
     pub(crate) fn send(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
         if matches!(self.ports.get(outbound.port.index()), Some(Some(_))) {
-            self.enqueue(outbound, pool);
+            self.enqueue(outbound, pool, snapshot);
         } else {
             self.hand_over(outbound, pool, snapshot);
         }
@@ -316,7 +252,7 @@ impl Egress {
 
     /// Puts a frame to the others for the thread that owns the queue it must leave by.
     fn hand_over(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
-        let Some(view) = snapshot.port(outbound.port) else { return self.orphan(outbound.frame, pool) };
+        let Some(view) = snapshot.port(outbound.port) else { return self.orphan(outbound, pool) };
         let queue = outbound.hash as usize % view.owners.len().max(1);
         let other = |owner: &ThreadId| *owner != self.thread;
         let owner = view.owners.get(queue).copied().filter(other);
@@ -328,7 +264,7 @@ impl Egress {
                     self.deliver(owner.index(), pool, snapshot);
                 }
             }
-            None => self.orphan(outbound.frame, pool),
+            None => self.orphan(outbound, pool),
         }
     }
 
@@ -349,9 +285,9 @@ impl Egress {
         }
         for outbound in batch.drain(..) {
             if let Some(view) = snapshot.port(outbound.port) {
-                let counters = view.stats.thread(self.thread);
-                counters.offered.add(1);
-                counters.drops[DropReason::HandoffFull as usize].add(1);
+                view.stats.thread(self.thread).offered.add(1);
+                let packet = pool.bytes(&outbound.frame);
+                self.losses.outgoing(DropReason::HandoffFull, packet, outbound.port, &view.stats, snapshot);
             }
             pool.free(outbound.frame);
         }
@@ -394,7 +330,8 @@ impl Egress {
                     let counters = view.stats.thread(self.thread);
                     counters.made.add(1);
                     counters.offered.add(1);
-                    counters.drops[DropReason::NoFrames as usize].add(1);
+                    let packet = pool.bytes(frame);
+                    self.losses.outgoing(DropReason::NoFrames, packet, port, &view.stats, snapshot);
                 }
                 (None, None) => {}
             }
@@ -437,32 +374,53 @@ impl Egress {
                 let counters = view.stats.thread(self.thread);
                 counters.made.add(1);
                 counters.offered.add(1);
-                counters.drops[reason as usize].add(1);
+                self.losses.outgoing(reason, pool.bytes(frame), port, &view.stats, snapshot);
             }
+        }
+    }
+
+    /// Begins a capture.
+    pub(crate) fn watch(&mut self, capture: Arc<Capture>) {
+        self.losses.taps.add(capture);
+        self.note_watched();
+    }
+
+    /// Ends it.
+    pub(crate) fn unwatch(&mut self, capture: &Arc<Capture>) {
+        self.losses.taps.remove(capture);
+        self.note_watched();
+    }
+
+    fn note_watched(&mut self) {
+        for local in self.ports.iter_mut().flatten() {
+            local.watch(self.losses.taps.watch_out(local.id));
         }
     }
 
     /// For a port that is neither here nor anywhere.
     #[cold]
-    fn orphan(&self, frame: Frame, pool: &mut FramePool) {
+    fn orphan(&mut self, outbound: Outbound, pool: &mut FramePool) {
         self.counters.orphans.add(1);
-        pool.free(frame);
+        self.losses.remember(DropReason::PortGone.into(), Some(outbound.port), pool.bytes(&outbound.frame));
+        pool.free(outbound.frame);
     }
 
     /// Appends a frame to a queue's pending burst; one that the port can't carry as it is, cut to fit.
-    pub(crate) fn enqueue(&mut self, outbound: Outbound, pool: &mut FramePool) {
-        let Outbound { port, frame, hash, made, received } = outbound;
-        let Self { ports, dirty, pieces, thread, .. } = self;
-        let Some(Some(local)) = ports.get_mut(port.index()) else { return self.orphan(frame, pool) };
-        local.mark(port, received, dirty);
-        let offered = local.take(frame, hash, *thread, pool, pieces);
-        let counters = local.stats.thread(*thread);
+    pub(crate) fn enqueue(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
+        let Self { ports, dirty, pieces, losses, .. } = self;
+        let Some(Some(local)) = ports.get_mut(outbound.port.index()) else {
+            return self.orphan(outbound, pool);
+        };
+        let Outbound { frame, hash, made, received, .. } = outbound;
+        local.mark(received, dirty);
+        let offered = local.take(frame, hash, pool, pieces, losses, snapshot);
+        let counters = local.stats.thread(losses.thread);
         counters.made.add(made.into());
         counters.offered.add(offered);
     }
 
     /// Sends what is pending, as far as the ports take it; the rest waits for the next turn.
-    pub(crate) fn transmit(&mut self, pool: &mut FramePool) {
+    pub(crate) fn transmit(&mut self, pool: &mut FramePool, snapshot: &Snapshot) {
         for at in (0..self.dirty.len()).rev() {
             let port = self.dirty[at];
             let Some(Some(local)) = self.ports.get_mut(port.index()) else {
@@ -471,11 +429,11 @@ impl Egress {
             };
             let mut left = false;
             let mut errno = None;
-            for queue in local.queues.iter_mut().filter(|queue| !queue.pending.is_empty()) {
-                if let Err(vanished) = transmit(queue, &local.stats, self.thread, local.since, pool) {
+            for queue in local.queues.iter_mut().filter(|queue| queue.has_pending()) {
+                if let Err(vanished) = queue.transmit(&local.stats, self.thread, local.since, pool) {
                     errno = Some(vanished.errno);
                 }
-                left |= !queue.pending.is_empty();
+                left |= queue.has_pending();
             }
             local.since = local.newest;
             if !left {
@@ -483,22 +441,18 @@ impl Egress {
                 self.dirty.swap_remove(at);
             }
             if let Some(errno) = errno {
-                self.vanished(port, errno, pool);
+                self.vanished(port, errno, pool, snapshot);
             }
         }
     }
 
     /// Marks a port whose device is gone; the control side is told once and will detach it.
     #[cold]
-    pub(crate) fn vanished(&mut self, port: PortId, errno: i32, pool: &mut FramePool) {
+    pub(crate) fn vanished(&mut self, port: PortId, errno: i32, pool: &mut FramePool, snapshot: &Snapshot) {
         let Some(Some(local)) = self.ports.get_mut(port.index()) else { return };
-        for queue in &mut local.queues {
-            let left = queue.pending.free_all(pool) as u64;
-            local.stats.thread(self.thread).drops[DropReason::PortGone as usize].add(left);
-        }
-        local.dirty = false;
+        let is_news = local.lose_all(pool, &mut self.losses, snapshot);
         self.dirty.retain(|dirty| *dirty != port);
-        if !std::mem::replace(&mut local.gone, true) {
+        if is_news {
             // A full ring only delays the news: the link watcher sees the device go, too.
             let _ = self.exits.vanished.push((port, errno));
             self.exits.bell.ring();
@@ -508,57 +462,4 @@ impl Egress {
     pub(crate) fn is_gone(&self, port: PortId) -> bool {
         matches!(self.ports.get(port.index()), Some(Some(local)) if local.gone)
     }
-}
-
-/// Appends a frame to a queue's pending burst.
-#[inline(always)]
-fn push(
-    queue: &mut LocalQueue,
-    frame: Frame,
-    stats: &PortStats,
-    thread: ThreadId,
-    since: u64,
-    pool: &mut FramePool,
-) {
-    if let Err(frame) = queue.pending.push(frame) {
-        push_full(queue, frame, stats, thread, since, pool);
-    }
-}
-
-/// A full burst is sent first; what finds no room then is dropped.
-#[cold]
-#[inline(never)]
-fn push_full(
-    queue: &mut LocalQueue,
-    frame: Frame,
-    stats: &PortStats,
-    thread: ThreadId,
-    since: u64,
-    pool: &mut FramePool,
-) {
-    // A device that is gone says so again when the turn transmits.
-    let _ = transmit(queue, stats, thread, since, pool);
-    if let Err(frame) = queue.pending.push(frame) {
-        stats.thread(thread).drops[DropReason::TxFull as usize].add(1);
-        pool.free(frame);
-    }
-}
-
-fn transmit(
-    queue: &mut LocalQueue,
-    stats: &PortStats,
-    thread: ThreadId,
-    since: u64,
-    pool: &mut FramePool,
-) -> Result<(), weft_pmd::port::Vanished> {
-    let sent = queue.queue.tx(pool, &mut queue.pending)?;
-    let row = stats.queue(queue.id);
-    row.tx_packets.add(sent.packets.into());
-    row.tx_bytes.add(sent.bytes);
-    let counters = stats.thread(thread);
-    counters.drops[DropReason::Refused as usize].add(sent.refused.into());
-    if sent.packets > 0 {
-        counters.residence.add(sys::cycles().saturating_sub(since), sent.packets.into());
-    }
-    Ok(())
 }

@@ -228,6 +228,16 @@ impl Origin {
         if self.tag == 0 { None } else { Some((PeerId(self.ingress), NetworkId(self.tag & 0xfff))) }
     }
 
+    /// As a number.
+    pub(crate) const fn to_bits(self) -> u64 {
+        (self.tag as u64) << 16 | self.ingress as u64
+    }
+
+    /// The opposite of [`Origin::to_bits`].
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self { ingress: bits as u16, tag: (bits >> 16) as u16 }
+    }
+
     /// Its part of a key's second word.
     #[inline]
     pub(crate) const fn tag_bits(self) -> u64 {

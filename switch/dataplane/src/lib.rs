@@ -48,15 +48,19 @@
 //!   has a reason ([`reason::DropReason`]).
 //! - A flow entry is valid only under the generation it was resolved under; configuration never walks the tables.
 //! - One writer per counter: the thread that owns the row.
+//! - Every dropped packet passes `losses`: counted always, remembered by way of a sample ([`recorder`]).
 #![forbid(unsafe_code)]
 
 pub mod action;
 pub mod batch;
 mod budget;
+pub mod capture;
 pub mod classify;
 mod decap;
 pub mod egress;
+pub mod filter;
 pub mod key;
+mod losses;
 pub mod mailbox;
 pub mod parse;
 pub mod pipeline;
@@ -64,6 +68,7 @@ pub mod police;
 pub mod program;
 pub mod publish;
 pub mod reason;
+pub mod recorder;
 pub mod resolve;
 pub mod rules;
 pub mod snapshot;
@@ -71,4 +76,5 @@ pub mod stats;
 mod sync;
 pub mod table;
 pub mod thread;
+pub mod trace;
 pub mod tunnel;

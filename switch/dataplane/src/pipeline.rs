@@ -18,6 +18,7 @@ use crate::{
     stats::{Lap, Stage, ThreadCounters},
     table::flow::FlowTable,
     thread,
+    trace::Observer,
 };
 
 /// Everything one PMD thread moves packets with.
@@ -56,6 +57,17 @@ impl Pipeline {
 
     /// Receives one burst and takes it all the way out. Returns how many frames there were.
     pub fn poll(&mut self, from: &mut Polled, snapshot: &Snapshot, now_ns: u64) -> usize {
+        self.poll_observed(from, snapshot, now_ns, &mut ())
+    }
+
+    /// The same with somebody who looks on. `()` sees nothing, and is no code at all.
+    pub(crate) fn poll_observed(
+        &mut self,
+        from: &mut Polled,
+        snapshot: &Snapshot,
+        now_ns: u64,
+        observer: &mut impl Observer,
+    ) -> usize {
         let Self { pool, egress, flows, counters, budget, batch } = self;
         if from.resting > 0 {
             from.resting -= 1;
@@ -68,14 +80,20 @@ impl Pipeline {
             return 0;
         }
         egress.begin();
+        if egress.losses.taps.is_on() {
+            egress.losses.taps.received(from.port, batch.frames.as_slice(), pool);
+        }
         lap.ended(Stage::Receive, stages);
+        observer.received(batch, pool, snapshot, now_ns);
         if !cross_connect(batch, from.port, snapshot, egress.thread) {
             if let Some(tunnels) = snapshot.unwraps_at(from.port) {
                 decap::decap(batch, pool, tunnels, snapshot, egress.thread);
                 lap.ended(Stage::Decap, stages);
+                observer.ended(Stage::Decap, batch);
             }
             parse::parse(batch, pool, flows, snapshot.rules.wants_tcp_flags());
             lap.ended(Stage::Parse, stages);
+            observer.parsed(batch, pool, flows);
             let now_ms = thread::milliseconds(now_ns);
             let (exits, counters) = (&*egress.exits, &**counters);
             let resolver = Resolver { snapshot, exits, counters, budget, now_ms, refused: false };
@@ -83,12 +101,14 @@ impl Pipeline {
                 from.resting = budget::REST;
             }
             lap.ended(Stage::Classify, stages);
+            observer.ended(Stage::Classify, batch);
             action::apply(batch, pool, snapshot, egress.thread, now_ns);
             lap.ended(Stage::Act, stages);
         }
+        observer.decided(batch, pool);
         egress::drain(batch, egress, pool, snapshot, now_ns);
         lap.ended(Stage::Egress, stages);
-        egress.transmit(pool);
+        egress.transmit(pool, snapshot);
         lap.ended(Stage::Transmit, stages);
         lap.finish(received as u64, stages);
         debug_assert!(batch.frames.is_empty(), "every received frame was sent, handed on or freed");
@@ -140,7 +160,7 @@ fn receive(
         batch.start(from.port);
     }
     if let Err(vanished) = outcome {
-        egress.vanished(from.port, vanished.errno, pool);
+        egress.vanished(from.port, vanished.errno, pool, snapshot);
     }
     received
 }

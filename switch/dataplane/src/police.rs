@@ -32,6 +32,12 @@ impl Policer {
         Self { unit, increment, tolerance_ns, due_ns: AtomicU64::new(0) }
     }
 
+    /// One that is as full as this one is now, and has nothing to do with it from then on.
+    pub(crate) fn shadow(&self) -> Self {
+        let Self { unit, increment, tolerance_ns, .. } = *self;
+        Self { unit, increment, tolerance_ns, due_ns: AtomicU64::new(self.due_ns.load(Relaxed)) }
+    }
+
     /// Whether a packet of `bytes` bytes is within the rate at `now_ns`; if so it is accounted for.
     #[inline]
     pub fn allow(&self, bytes: u64, now_ns: u64) -> bool {

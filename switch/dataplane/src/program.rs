@@ -79,6 +79,14 @@ impl Program {
         &self.actions[..self.len as usize]
     }
 
+    /// The rule that was matched last.
+    pub fn last_rule(&self) -> Option<u16> {
+        self.actions().iter().rev().find_map(|action| match action {
+            Action::Rule(index) => Some(*index),
+            _ => None,
+        })
+    }
+
     /// The verdict.
     #[inline]
     pub const fn verdict(&self) -> Verdict {

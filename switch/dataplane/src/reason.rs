@@ -70,6 +70,28 @@ reasons! {
     }
 }
 
+impl DropReason {
+    /// The stage, or the table, that decides it.
+    pub const fn decided_by(self) -> &'static str {
+        match self {
+            Self::Truncated | Self::Malformed | Self::TinyFragment | Self::BadSource => "parse",
+            Self::TunnelMalformed | Self::TunnelStranger | Self::TunnelNetwork | Self::TunnelCongested => {
+                "decap"
+            }
+            Self::NoEndpoint | Self::VlanNotAllowed => "port",
+            Self::Spoofed => "endpoints",
+            Self::NotForGateway | Self::Multicast | Self::NotIp | Self::Ignored => "network",
+            Self::Isolated | Self::NoRoute | Self::NotOurs | Self::TunnelNested => "routes",
+            Self::NeighbourUnresolved => "peers",
+            Self::SamePort => "fdb",
+            Self::Rule | Self::Policed | Self::TooManyActions => "rules",
+            Self::ResolveLimited => "classify",
+            Self::PuntFull | Self::PortGone | Self::TxFull | Self::HandoffFull => "egress",
+            Self::FloodLimited | Self::TooBig | Self::NoFrames | Self::Refused => "egress",
+        }
+    }
+}
+
 reasons! {
     /// Why a packet went to the slow path.
     PuntReason {

@@ -4,9 +4,13 @@
 //! tracking, services, policy, masquerade, forwards) have their place between rules and forwarding.
 
 mod bridged;
+mod notes;
 mod routed;
 
 use weft_wire::{NetworkId, PeerId, PortId};
+
+pub use notes::Note;
+use notes::Notes;
 
 use crate::{
     key::{FlowKey, Origin},
@@ -38,6 +42,16 @@ fn dropped(program: Program, reason: DropReason) -> Resolved {
 
 /// Decides a flow.
 pub fn resolve(key: &FlowKey, snapshot: &Snapshot) -> Resolved {
+    resolve_noting(key, snapshot, &mut ())
+}
+
+/// Decides a flow, and says by which tables.
+pub fn explain(key: &FlowKey, snapshot: &Snapshot) -> (Resolved, Vec<Note>) {
+    let mut notes = Vec::new();
+    (resolve_noting(key, snapshot, &mut notes), notes)
+}
+
+fn resolve_noting(key: &FlowKey, snapshot: &Snapshot, notes: &mut impl Notes) -> Resolved {
     let program = Program::end(Verdict::Drop(DropReason::NoRoute));
     let Some((port, ingress)) = arrived_by(key, snapshot) else {
         return dropped(program, DropReason::PortGone);
@@ -45,8 +59,9 @@ pub fn resolve(key: &FlowKey, snapshot: &Snapshot) -> Resolved {
     // From here on a packet that came through a tunnel looks like one of the uplink's.
     let (origin, key) = (key.origin(), &key.arrived_by(port));
     let network = network_of(key, origin, ingress);
+    notes.add(Note::Arrived { port, network: network.ok().flatten() });
     let mut rewritten = *key;
-    let (mut program, end) = apply_rules(&mut rewritten, network.ok().flatten(), snapshot, program);
+    let (mut program, end) = apply_rules(&mut rewritten, network.ok().flatten(), snapshot, program, notes);
     if let Some(end) = end {
         return program.ending(end).into();
     }
@@ -64,9 +79,9 @@ pub fn resolve(key: &FlowKey, snapshot: &Snapshot) -> Resolved {
     let found = network.and_then(|id| Some((id, snapshot.network(id)?)));
     let resolved = match found {
         Some((id, network)) if network.mode == Mode::Bridged => {
-            bridged::resolve(key, &rewritten, id, network, &arrival, snapshot, program)
+            bridged::resolve((key, &rewritten), (id, network), &arrival, snapshot, program, notes)
         }
-        _ => routed::resolve(key, &rewritten, &arrival, snapshot, program),
+        _ => routed::resolve(key, &rewritten, &arrival, snapshot, program, notes),
     };
     match resolved.program.verdict() {
         // The slow path tells a packet's network by its tag, and answers with the same.
@@ -119,10 +134,12 @@ fn apply_rules(
     network: Option<NetworkId>,
     snapshot: &Snapshot,
     mut program: Program,
+    notes: &mut impl Notes,
 ) -> (Program, Option<Verdict>) {
     let mut from = 0;
     while let Some((index, rule)) = snapshot.rules.next_match(from, key, network) {
         program.push(Action::Rule(index as u16));
+        notes.add(Note::Rule(index as u16));
         for step in &rule.steps {
             match step {
                 Step::Set(field) => field.apply_to_key(key),
@@ -136,5 +153,6 @@ fn apply_rules(
         }
         from = index + 1;
     }
+    notes.add(Note::NoRule);
     (program, None)
 }

@@ -225,6 +225,30 @@ impl RuleTable {
         *self.cross_connects.get(from.index())?
     }
 
+    /// The same rules with counters and buckets of their own.
+    pub(crate) fn shadow(&self) -> Self {
+        let step = |step: &Step| match step {
+            Step::Police(policer) => Step::Police(Arc::new(policer.shadow())),
+            step => step.clone(),
+        };
+        let rule = |rule: &Rule| Rule {
+            steps: rule.steps.iter().map(step).collect(),
+            stats: Arc::new(RuleStats::new(1)),
+            ..rule.clone()
+        };
+        Self {
+            rules: self.rules.iter().map(rule).collect(),
+            tree: self.tree.clone(),
+            tcp_flags: self.tcp_flags,
+            cross_connects: self.cross_connects.clone(),
+        }
+    }
+
+    /// All of them, in the order they are looked at.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
     /// The rule that [`crate::program::Action::Rule`] names.
     #[inline]
     pub fn get(&self, index: u16) -> Option<&Rule> {

@@ -3,13 +3,14 @@
 use std::{net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use weft_pmd::Caps;
-use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId};
+use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId, ip};
 
 use crate::{
     police::Policer,
     rules::RuleTable,
-    stats::{PeerStats, PortStats},
+    stats::{EndpointStats, PeerStats, PortStats},
     table::routes::{Route, Routes},
     tunnel::{Tunnel, Tunnels},
 };
@@ -44,6 +45,29 @@ pub struct PortView {
     pub network: Option<NetworkId>,
     /// Its counters.
     pub stats: Arc<PortStats>,
+    /// The endpoints behind it, by MAC in ascending order, and their counters.
+    pub pods: Vec<(Mac, Arc<EndpointStats>)>,
+}
+
+impl PortView {
+    fn shadow(&self) -> Self {
+        let pods = self.pods.iter().map(|(mac, _)| (*mac, Arc::new(EndpointStats::new(1))));
+        Self {
+            owners: vec![ThreadId(0); self.owners.len()],
+            stats: Arc::new(PortStats::new(self.owners.len(), 1)),
+            pods: pods.collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The counters of the endpoint with this MAC; where there is only one, it is that one's whatever MAC it shows.
+    pub(crate) fn pod(&self, mac: Mac) -> Option<&EndpointStats> {
+        match &*self.pods {
+            [] => None,
+            [(_, only)] => Some(only),
+            many => many.binary_search_by_key(&mac, |(mac, _)| *mac).ok().map(|at| &*many[at].1),
+        }
+    }
 }
 
 /// How a network forwards.
@@ -194,6 +218,35 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The same tables with counters and buckets of their own, all ports with one thread: packets that go by it leave no trace
+    /// in this one.
+    pub fn shadow(&self) -> Self {
+        let peer = |peer: &Option<PeerView>| {
+            let peer = peer.clone()?;
+            Some(PeerView { stats: Arc::new(PeerStats::new(1)), ..peer })
+        };
+        let network = |network: &Arc<NetworkView>| {
+            let flood_limit = network.flood_limit.as_ref().map(|limit| Arc::new(limit.shadow()));
+            Arc::new(NetworkView { flood_limit, ..(**network).clone() })
+        };
+        Self {
+            generation: self.generation,
+            ports: self.ports.iter().map(|port| port.as_ref().map(|port| Arc::new(port.shadow()))).collect(),
+            networks: self.networks.iter().map(network).collect(),
+            endpoints: self.endpoints.clone(),
+            routes: self.routes.clone(),
+            remote_routes: self.remote_routes.clone(),
+            rewrites: self.rewrites.clone(),
+            peers: Arc::new(self.peers.iter().map(peer).collect()),
+            tunnels: Arc::new(self.tunnels.iter().map(Tunnel::shadow).collect()),
+            unwraps: self.unwraps.clone(),
+            fdb: self.fdb.clone(),
+            rules: Arc::new(self.rules.shadow()),
+            host: self.host,
+            flow_idle_ms: self.flow_idle_ms,
+        }
+    }
+
     /// A port, if it (still) exists.
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&PortView> {
@@ -228,6 +281,16 @@ impl Snapshot {
         Some((port, first + slot))
     }
 
+    /// The node that a tunnel leads to.
+    pub fn peer_of_tunnel(&self, index: u16) -> Option<PeerId> {
+        let first = |peer: &Option<PeerView>| match peer.as_ref()?.hop? {
+            Hop::Tunnel { first, .. } => Some(first).filter(|first| *first <= index),
+            Hop::Native { .. } => None,
+        };
+        let place = (0..self.peers.len()).max_by_key(|place| first(&self.peers[*place]))?;
+        Some(PeerId(place as u16))
+    }
+
     /// Largest IP packet that reaches another node, bytes.
     pub fn mtu_to(&self, peer: PeerId, network: Option<NetworkId>) -> Option<u32> {
         let rewrite = match self.peer(peer)?.hop? {
@@ -244,9 +307,21 @@ impl Snapshot {
 
     /// Where a mapped address of any routed network leads.
     pub fn route(&self, address: [u8; 16]) -> Option<Route> {
+        self.longest(address).map(|(_, route)| route)
+    }
+
+    /// The prefix that [`Snapshot::route`] finds an address's route by.
+    pub fn matched(&self, address: [u8; 16]) -> Option<IpNet> {
+        let (bits, _) = self.longest(address)?;
+        let address = ip::unmapped(address);
+        let len = if address.is_ipv4() { bits.checked_sub(96)? } else { bits };
+        Some(IpNet::new(address, len).ok()?.trunc())
+    }
+
+    fn longest(&self, address: [u8; 16]) -> Option<(u8, Route)> {
         match (self.routes.lookup(address), self.remote_routes.lookup(address)) {
-            (Some((own, _)), Some((remote, route))) if remote > own => Some(route),
-            (Some((_, route)), _) | (None, Some((_, route))) => Some(route),
+            (Some((own, _)), Some(found @ (remote, _))) if remote > own => Some(found),
+            (Some(found), _) | (None, Some(found)) => Some(found),
             (None, None) => None,
         }
     }

@@ -10,7 +10,10 @@ use crossbeam::utils::CachePadded;
 use weft_pmd::sys;
 use weft_wire::{QueueId, ThreadId};
 
-use crate::reason::{DropReason, PuntReason};
+use crate::{
+    reason::{DropReason, PuntReason},
+    recorder::Recorder,
+};
 pub use residence::{Residence, ResidenceTotal};
 
 /// A counter with one writer.
@@ -247,6 +250,34 @@ pub struct ThreadCounters {
     pub learn_lost: Counter,
     /// Where the cycles of busy turns go.
     pub stages: StageCounters,
+    /// Packets it dropped last.
+    pub recorder: Recorder,
+}
+
+/// Drops of one endpoint's packets: those that came from it, and those that were to reach it.
+#[derive(Debug)]
+pub struct EndpointStats {
+    threads: Box<[CachePadded<[Counter; DropReason::COUNT]>]>,
+}
+
+impl EndpointStats {
+    /// Zeroes for so many PMD threads.
+    pub fn new(threads: usize) -> Self {
+        let row = |_| CachePadded::new(std::array::from_fn(|_| Counter::default()));
+        Self { threads: (0..threads).map(row).collect() }
+    }
+
+    /// Counts in one thread's row.
+    pub(crate) fn dropped(&self, thread: ThreadId, reason: DropReason, packets: u64) {
+        if let Some(row) = self.threads.get(thread.index()) {
+            row[reason as usize].add(packets);
+        }
+    }
+
+    /// Drops of one reason, all threads.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.threads.iter().map(|row| row[reason as usize].get()).sum()
+    }
 }
 
 /// What went to another node and came from it, through tunnels. Inner bytes.

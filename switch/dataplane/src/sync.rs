@@ -1,12 +1,12 @@
-//! The standard library's synchronisation, or loom's model of it (`--cfg loom`), for `publish`.
+//! The standard library's synchronisation, or loom's model of it (`--cfg loom`), for `publish` and `recorder`.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering, fence},
 };
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering, fence},
 };

@@ -8,14 +8,16 @@ use weft_pmd::{Caps, FramePool, PortQueue, Queue, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
+    capture::Capture,
     egress::{Egress, Moving},
-    key::HashSecret,
+    key::{FlowKey, HashSecret},
     mailbox::{Exits, Learn, Mailbox},
     pipeline::{Pipeline, Polled},
     publish::Reader,
     snapshot::Snapshot,
     stats::{PortStats, ThreadCounters},
     table::flow::{FlowEntry, FlowTable},
+    trace::live::Live,
 };
 
 /// What the control side asks of a PMD thread.
@@ -63,6 +65,24 @@ pub enum Command {
         /// Where to.
         reply: Sender<FlowDump>,
     },
+    /// What the flow table knows of a flow.
+    FindFlow {
+        /// The flow.
+        key: FlowKey,
+        /// Where to; none: it is not there.
+        reply: Sender<Option<FoundFlow>>,
+    },
+    /// Trace packets until it has enough of them.
+    Trace(Arc<Live>),
+    /// Copy packets from now on.
+    Capture(Arc<Capture>),
+    /// No more; what was copied is passed on first.
+    EndCapture {
+        /// Which.
+        capture: Arc<Capture>,
+        /// Told when that is done.
+        reply: Sender<()>,
+    },
     /// End: queues are closed and dropped with the thread.
     Stop,
 }
@@ -78,6 +98,17 @@ pub struct FlowDump {
     pub now_ms: u32,
     /// The generation in force: entries of another are stale.
     pub generation: u32,
+}
+
+/// A flow in a table.
+#[derive(Debug, Clone)]
+pub struct FoundFlow {
+    /// The flow.
+    pub flow: FlowEntry,
+    /// Since its last packet, milliseconds.
+    pub idle_ms: u32,
+    /// It was decided under another generation than that in force.
+    pub stale: bool,
 }
 
 /// The clock that flow entries keep: it wraps after 49 days, which no idle flow lives to see.
@@ -128,6 +159,8 @@ pub struct PmdThread {
     polled: Vec<Polled>,
     swept_ns: u64,
     counted_ns: u64,
+    /// Somebody wants to see packets.
+    trace: Option<Arc<Live>>,
     stopping: bool,
     /// A queue has come from another thread: what that thread left in the mailbox before goes first.
     has_adopted: bool,
@@ -155,6 +188,7 @@ impl PmdThread {
             polled: Vec::new(),
             swept_ns: 0,
             counted_ns: 0,
+            trace: None,
             stopping: false,
             has_adopted: false,
         })
@@ -195,12 +229,20 @@ impl PmdThread {
         if std::mem::take(&mut self.has_adopted) {
             self.take_mail(Mailbox::DEPTH, now_ns);
         }
-        let Self { pipeline, reader, polled, .. } = self;
+        self.trace = self.trace.take().filter(|trace| trace.is_on(now_ns));
+        let Self { pipeline, reader, polled, trace, .. } = self;
         pipeline.budget.turn(now_ns);
         let snapshot = reader.get();
+        pipeline.egress.losses.turn(now_ns, snapshot.generation);
+        if pipeline.egress.losses.taps.is_on() {
+            pipeline.egress.losses.taps.turn(now_ns, snapshot.generation);
+        }
         for from in polled.iter_mut() {
             worked |= from.resting > 0; // there is something in it
-            let received = pipeline.poll(from, snapshot, now_ns);
+            let received = match trace {
+                None => pipeline.poll(from, snapshot, now_ns),
+                Some(trace) => trace.poll(pipeline, from, snapshot, now_ns),
+            };
             if received > 0 {
                 pipeline.counters.bursts.add(1);
                 pipeline.counters.packets.add(received as u64);
@@ -210,9 +252,12 @@ impl PmdThread {
         // Not more: a neighbour's flood must not starve this thread's own queues.
         const BATCHES: usize = 4;
         worked |= self.take_mail(BATCHES, now_ns);
-        let pipeline = &mut self.pipeline;
+        let Self { pipeline, reader, .. } = self;
         if pipeline.egress.has_pending() {
-            pipeline.egress.transmit(&mut pipeline.pool);
+            pipeline.egress.transmit(&mut pipeline.pool, reader.get());
+        }
+        if pipeline.egress.losses.taps.is_on() {
+            pipeline.egress.losses.taps.flush(!worked);
         }
         self.sweep(now_ns);
         self.count_lost(now_ns);
@@ -230,6 +275,7 @@ impl PmdThread {
             }
             let Self { pipeline, reader, .. } = self;
             let snapshot = reader.get();
+            pipeline.egress.losses.origin = None;
             batch
                 .drain(..)
                 .for_each(|outbound| pipeline.egress.receive(outbound, &mut pipeline.pool, snapshot));
@@ -306,13 +352,14 @@ impl PmdThread {
         if matches!(command, Command::Move { .. }) {
             // What is to leave by the queue and is here already does not go the long way.
             self.take_mail(Mailbox::DEPTH, now_ns);
-            self.pipeline.egress.transmit(&mut self.pipeline.pool);
+            self.pipeline.egress.transmit(&mut self.pipeline.pool, self.reader.get());
         }
+        let snapshot = self.reader.get().clone();
         let Pipeline { egress, pool, flows, .. } = &mut self.pipeline;
         match command {
             Command::Attach { port, id, queue, caps, stats } => egress.attach(port, id, queue, caps, stats),
             Command::Detach { port, reply } => {
-                if let Err(unwanted) = reply.send(egress.detach(port, pool)) {
+                if let Err(unwanted) = reply.send(egress.detach(port, pool, &snapshot)) {
                     close_all(unwanted.into_inner(), pool); // nobody waits for them any more
                 }
             }
@@ -335,8 +382,31 @@ impl PmdThread {
                 /// Slots per piece: some microseconds of copying.
                 const PIECE: usize = 256;
                 let (entries, next) = flows.dump(from, PIECE);
-                let (generation, now_ms) = (self.reader.get().generation as u32, milliseconds(now_ns));
+                let (generation, now_ms) = (snapshot.generation as u32, milliseconds(now_ns));
                 let _ = reply.send(FlowDump { flows: entries, next, now_ms, generation });
+                return;
+            }
+            Command::FindFlow { key, reply } => {
+                let found = flows.find(flows.hash(&key), &key).map(|(state, program)| FoundFlow {
+                    flow: FlowEntry { key, program: *program, state: *state },
+                    idle_ms: milliseconds(now_ns).wrapping_sub(state.used_ms),
+                    stale: state.generation != snapshot.generation as u32,
+                });
+                let _ = reply.send(found); // nobody waits for it any more: just as well
+                return;
+            }
+            Command::Trace(live) => {
+                self.trace = Some(live);
+                return;
+            }
+            Command::Capture(capture) => {
+                egress.watch(capture);
+                return;
+            }
+            Command::EndCapture { capture, reply } => {
+                egress.unwatch(&capture);
+                drop(capture); // the last reference is the asker's: it frees the memory
+                let _ = reply.send(());
                 return;
             }
             Command::Stop => self.stopping = true,
@@ -354,9 +424,10 @@ impl PmdThread {
 
     /// Closes every queue and takes what others left: no chunk stays behind.
     fn close(&mut self) {
+        let snapshot = self.reader.get().clone();
         for index in 0..self.pipeline.egress.ports.len() {
             if let Some(port) = PortId::from_index(index as u16) {
-                let queues = self.pipeline.egress.detach(port, &mut self.pipeline.pool);
+                let queues = self.pipeline.egress.detach(port, &mut self.pipeline.pool, &snapshot);
                 close_all(queues, &mut self.pipeline.pool);
             }
         }

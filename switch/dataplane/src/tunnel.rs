@@ -205,6 +205,11 @@ pub struct Way {
 }
 
 impl Tunnel {
+    /// The same with counters of its own.
+    pub(crate) fn shadow(&self) -> Self {
+        Self { stats: Arc::new(PeerStats::new(1)), ..self.clone() }
+    }
+
     /// With its header made, but for what differs from packet to packet. `None`: the addresses are not of one family.
     pub fn new(way: &Way, rewrite: u16, stats: Arc<PeerStats>) -> Option<Self> {
         /// Hops that an outer packet may take.

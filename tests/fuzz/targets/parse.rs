@@ -24,7 +24,9 @@ fuzz_target!(|data: &[u8]| {
     });
     let mut pieces = Vec::new();
     let caps = Caps { mtu: 68 + u32::from(*size), csum: kind & 64 != 0, gso: kind & 128 != 0 };
-    let _ = offload::fit(&mut pool, frame, &caps, &mut pieces);
+    if let Err((_, frame)) = offload::fit(&mut pool, frame, &caps, &mut pieces) {
+        pool.free(frame);
+    }
     pieces.into_iter().for_each(|piece| pool.free(piece));
     drop(pool);
     assert_eq!(memory.available(), memory.total(), "no frame is lost");

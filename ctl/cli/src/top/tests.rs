@@ -61,6 +61,9 @@ fn data() -> Data {
     Data {
         status: Some(StatusReply {
             confirm_within_s: None,
+            dropped: 0,
+            learn_lost: 0,
+            captures: 0,
             version: "0".into(),
             pid: 1,
             node: "node-a".into(),

@@ -5,9 +5,8 @@ use weft_dataplane::{
     key::FlowKey,
     program::{Action, Program, Verdict},
     resolve::resolve,
-    snapshot::{Hop, PeerView},
 };
-use weft_wire::{PeerId, ThreadId};
+use weft_wire::ThreadId;
 
 use crate::{
     desired::Desired,
@@ -98,11 +97,5 @@ pub fn describe_program(program: &Program, view: &View<'_>) -> String {
 
 /// The peer that a tunnel leads to.
 fn peer_of_tunnel<'a>(index: u16, view: &'a View<'_>) -> Option<&'a str> {
-    let first = |peer: &Option<PeerView>| match peer.as_ref()?.hop? {
-        Hop::Tunnel { first, .. } => Some(first).filter(|first| *first <= index),
-        Hop::Native { .. } => None,
-    };
-    let peers = &view.snapshot.peers;
-    let place = (0..peers.len()).max_by_key(|place| first(&peers[*place]))?;
-    view.peer(PeerId(place as u16))
+    view.snapshot.peer_of_tunnel(index).and_then(|peer| view.peer(peer))
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    event::Event,
+    event::{Answer, Event},
     roles::{Identity, Roles},
 };
 use crossbeam::channel::Sender;
@@ -266,7 +266,14 @@ async fn attend(
             Ok(()) => ask(&requests, request, who).await,
             Err(error) => Err(error),
         };
-        answer(&mut stream, outcome.map_or_else(Reply::Error, Reply::Ok)).await?;
+        let (reply, follows) = match outcome {
+            Ok(Answer { value, stream }) => (Reply::Ok(value), stream),
+            Err(error) => (Reply::Error(error), None),
+        };
+        answer(&mut stream, reply).await?;
+        if let Some(follows) = follows {
+            return follows.serve(stream.into_std()?); // no place among the clients any more
+        }
         place.heard();
         patience = IDLE;
     }
@@ -299,11 +306,7 @@ async fn read(stream: &mut UnixStream) -> Result<Option<Request>, Error> {
     timeout(PATIENCE, rest).await.unwrap_or_else(|_| Err(bad("a request that did not end in time".into())))
 }
 
-async fn ask(
-    requests: &Sender<Event>,
-    request: Request,
-    peer: &Arc<Identity>,
-) -> Result<serde_json::Value, Error> {
+async fn ask(requests: &Sender<Event>, request: Request, peer: &Arc<Identity>) -> Result<Answer, Error> {
     let (reply, answer) = oneshot::channel();
     let Request { verb, args, persist, .. } = request;
     let event = Event::Request { verb, args, persist, peer: peer.clone(), reply };

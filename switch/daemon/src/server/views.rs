@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use weft_ctl_api::{
     Error,
-    drops::{DropRow, DropRows, Drops},
     pmd::{PmdRow, PmdRows, StageRow},
     port::{PortDetails, PortRow},
     stats::{QueueStats, Stats, StatsReply},
@@ -85,9 +84,12 @@ impl Session {
             endpoints: switch.desired.endpoints.len(),
             rules: switch.desired.rules.len(),
             flows: switch.runtime.threads.iter().map(|thread| thread.counters.flows.get()).sum(),
+            dropped: self.drops_total(),
+            learn_lost: self.learn_lost(),
             memory_bytes: memory.bytes_total() as u64,
             memory_free_percent: (memory.available() * 100 / memory.total().max(1)) as u8,
             hugepages: memory.hugepages(),
+            captures: self.captures.count(),
         }
     }
 
@@ -146,31 +148,6 @@ impl Session {
             at_ms: self.switch.started.elapsed().as_millis() as u64,
             queues: ports.flat_map(|(name, open)| queue_rows(name, &open.stats)).collect(),
         })
-    }
-
-    pub(super) fn drop_rows(&self, call: &Drops) -> Result<DropRows, Error> {
-        self.check_port(call.port.as_deref())?;
-        let wanted = |name: &String| call.port.as_ref().is_none_or(|wanted| wanted == name);
-        let mut drops = Vec::new();
-        for (name, open) in self.switch.ports.iter().filter(|(name, _)| wanted(name)) {
-            let lost: u64 = open.stats.queues().map(|row| row.rx_lost.get()).sum();
-            drops.extend((lost > 0).then(|| DropRow {
-                port: name.clone(),
-                reason: "rx_lost".into(),
-                packets: lost,
-                meaning: "lost before the switch saw them: it was offered more than it takes".into(),
-            }));
-            drops.extend(DropReason::ALL.iter().filter_map(|reason| {
-                let packets = open.stats.drops(*reason);
-                (packets > 0).then(|| DropRow {
-                    port: name.clone(),
-                    reason: reason.word().into(),
-                    packets,
-                    meaning: reason.text().into(),
-                })
-            }));
-        }
-        Ok(DropRows { drops })
     }
 
     pub(super) fn check_port(&self, name: Option<&str>) -> Result<(), Error> {

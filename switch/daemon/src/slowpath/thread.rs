@@ -15,6 +15,7 @@ use weft_dataplane::{
     publish::Reader,
     reason::PuntReason,
     snapshot::Snapshot,
+    stats::Counter,
 };
 use weft_pmd::{FramePool, sys};
 use weft_wire::PortId;
@@ -47,8 +48,25 @@ pub enum Report {
     },
 }
 
+/// What the thread could not do. Written by it alone.
+#[derive(Debug, Default)]
+pub struct SlowPathCounters {
+    /// Answers for a port that is gone.
+    pub port_gone: Counter,
+    /// Answers that there was no frame memory for.
+    pub no_frames: Counter,
+    /// Answers that the thread of the port had no room for.
+    pub handoff_full: Counter,
+    /// ICMP errors beyond the rate of [`ERRORS_PER_SECOND`]: not sent.
+    pub errors_limited: Counter,
+    /// Learnt addresses that the control thread had no room for.
+    pub learn_lost: Counter,
+}
+
 /// Everything the thread works with.
 pub struct SlowPath {
+    /// What it could not do.
+    pub counters: Arc<SlowPathCounters>,
     /// What PMD threads leave.
     pub exits: Arc<Exits>,
     /// Where replies go.
@@ -57,8 +75,8 @@ pub struct SlowPath {
     pub reader: Reader<Snapshot>,
     /// Frames for replies.
     pub pool: FramePool,
-    /// Where reports go.
-    pub report: Box<dyn Fn(Report) + Send>,
+    /// Where reports go; false: there was no room.
+    pub report: Box<dyn Fn(Report) -> bool + Send>,
     /// Raised to end the thread.
     pub stop: Arc<AtomicBool>,
 }
@@ -77,7 +95,9 @@ impl SlowPath {
                 self.serve(punt, &errors, now_ns);
             }
             while let Some(learn) = self.exits.learns.pop() {
-                (self.report)(Report::Learn(learn));
+                if !(self.report)(Report::Learn(learn)) {
+                    self.counters.learn_lost.add(1);
+                }
             }
             while let Some((port, errno)) = self.exits.vanished.pop() {
                 (self.report)(Report::Vanished { port, errno });
@@ -100,7 +120,9 @@ impl SlowPath {
         {
             (self.report)(Report::PathMtu { peer, mtu });
         }
-        if !is_error || errors.allow(1, now_ns) {
+        if is_error && !errors.allow(1, now_ns) {
+            self.counters.errors_limited.add(1);
+        } else {
             for Reply { port, bytes } in
                 answer(self.pool.bytes(&punt.frame), punt.ingress, punt.origin, punt.reason, &snapshot)
             {
@@ -112,10 +134,13 @@ impl SlowPath {
 
     /// Leaves a frame with the thread that owns the port's first queue.
     fn send(&mut self, port: PortId, bytes: &[u8], snapshot: &Snapshot) {
-        let Some(owner) = snapshot.port(port).and_then(|port| port.owners.first()) else { return };
-        let Some(frame) = self.pool.alloc_copy(bytes) else { return };
+        let Some(owner) = snapshot.port(port).and_then(|port| port.owners.first()) else {
+            return self.counters.port_gone.add(1);
+        };
+        let Some(frame) = self.pool.alloc_copy(bytes) else { return self.counters.no_frames.add(1) };
         let mut batch = vec![Outbound { port, frame, hash: 0, made: true, received: sys::cycles() }];
         if self.mailboxes[owner.index()].push(&mut batch).is_err() {
+            self.counters.handoff_full.add(1);
             batch.into_iter().for_each(|outbound| self.pool.free(outbound.frame));
         }
     }

@@ -9,13 +9,16 @@ use weft_dataplane::{
     stats::{PeerStats, PortStats},
 };
 use weft_pmd::Caps;
-use weft_wire::{Mac, PeerId, PortId};
+use weft_wire::{Mac, PeerId, PortId, ThreadId};
 
 use super::{Retry, Switch, rule_facts};
 use crate::{
     compile::{Facts, PeerFacts, PortFacts, compile, flood_limits},
     desired::Desired,
 };
+
+/// MTU of a port that is not open and says none.
+const MTU: u32 = 1500;
 
 /// What flows are looked at through: a snapshot, and the names of what it numbers.
 pub struct View<'a> {
@@ -63,8 +66,14 @@ impl Switch {
         View::new(self.runtime.snapshot().clone(), &self.desired, &self.facts)
     }
 
-    /// What would be. Ports keep their numbers, opened or not; those that would be opened are taken to carry anything.
+    /// What would be. Ports and peers keep their numbers.
     pub fn view_of<'a>(&self, desired: &'a Desired) -> View<'a> {
+        let facts = self.facts_of(desired);
+        View::new(Arc::new(compile(desired, &facts)), desired, &facts)
+    }
+
+    /// What would be so, were it meant. Ports that would be opened are taken to be what the configuration says.
+    pub(super) fn facts_of(&self, desired: &Desired) -> Facts {
         let mut facts = self.facts.clone();
         facts.fdb = self.learnt.stations();
         facts.ports.retain(|name, _| desired.ports.iter().any(|port| port.name == *name));
@@ -77,10 +86,10 @@ impl Switch {
                 continue;
             }
             let Some(id) = free.next() else { break };
-            let caps = Caps { mtu: port.spec.mtu.unwrap_or(u32::MAX), csum: true, gso: true };
-            let mac = port.spec.mac.unwrap_or(Mac::ZERO);
-            let stats = Arc::new(PortStats::new(1, 1));
-            facts.ports.insert(port.name.clone(), PortFacts { id, mac, caps, owners: Vec::new(), stats });
+            let caps = Caps { mtu: port.spec.mtu.unwrap_or(MTU), csum: false, gso: false };
+            let mac = port.spec.mac.unwrap_or_else(|| Mac::local(&port.name));
+            let (owners, stats) = (vec![ThreadId(0)], Arc::new(PortStats::new(1, 1)));
+            facts.ports.insert(port.name.clone(), PortFacts { id, mac, caps, owners, stats });
         }
         facts.rules = desired.rules.iter().map(|rule| (rule.name.clone(), rule_facts(rule, 1))).collect();
         let wanted: HashSet<&str> = desired.peers.iter().map(|peer| peer.name.as_str()).collect();
@@ -95,7 +104,7 @@ impl Switch {
             facts.peers.insert(peer.name.clone(), PeerFacts { id, stats: Arc::new(PeerStats::new(1)) });
         }
         facts.flood_limits = flood_limits(desired);
-        View::new(Arc::new(compile(desired, &facts)), desired, &facts)
+        facts
     }
 
     /// Why a configuration would be refused now, as far as can be told without touching anything.

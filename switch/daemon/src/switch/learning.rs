@@ -109,7 +109,7 @@ impl Switch {
     /// Publishes what was learnt since the last time, if anything.
     pub fn publish_learnt(&mut self) {
         if std::mem::take(&mut self.learnt.dirty) {
-            self.publish();
+            self.publish_facts();
         }
     }
 

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use weft_pmd::{Caps, FramePool, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
-use super::{Egress, LocalPort, LocalQueue};
+use super::{
+    Egress,
+    port::{LocalPort, LocalQueue},
+};
 use crate::{mailbox::Outbound, snapshot::Snapshot, stats::PortStats};
 
 /// A queue between two threads.
@@ -27,7 +30,7 @@ impl Egress {
         let local = self.ports.get_mut(port.index())?.as_mut().filter(|local| !local.gone)?;
         let at = local.queues.iter().position(|queue| queue.id == id)?;
         let queue = local.queues.remove(at);
-        let moving = Moving { port, queue, caps: local.caps, stats: local.stats.clone() };
+        let moving = Moving { port, queue, caps: local.caps(), stats: local.stats.clone() };
         if local.queues.is_empty() {
             self.ports[port.index()] = None;
             self.dirty.retain(|dirty| *dirty != port);
@@ -42,18 +45,12 @@ impl Egress {
         if self.ports.len() <= port.index() {
             self.ports.resize_with(port.index() + 1, || None);
         }
-        let local = self.ports[port.index()].get_or_insert_with(|| LocalPort {
-            caps,
-            stats,
-            queues: Vec::new(),
-            gone: false,
-            dirty: false,
-            since: 0,
-            newest: 0,
-        });
-        if !queue.pending.is_empty() {
+        let watched = self.losses.taps.watch_out(port);
+        let local =
+            self.ports[port.index()].get_or_insert_with(|| LocalPort::new(port, caps, stats, watched));
+        if queue.has_pending() {
             // When they were received did not come with them: they count from now.
-            local.mark(port, sys::cycles(), &mut self.dirty);
+            local.mark(sys::cycles(), &mut self.dirty);
         }
         local.queues.push(queue);
         self.moved.retain(|(moved, _)| *moved != port);
@@ -63,7 +60,7 @@ impl Egress {
     #[inline]
     pub(crate) fn receive(&mut self, outbound: Outbound, pool: &mut FramePool, snapshot: &Snapshot) {
         if matches!(self.ports.get(outbound.port.index()), Some(Some(_))) {
-            self.enqueue(outbound, pool);
+            self.enqueue(outbound, pool, snapshot);
         } else {
             self.pass_on(outbound, pool, snapshot);
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use weft_wire::{NetworkId, VlanId, ethertype};
 
 use super::{
-    Arrival, Resolved, dropped,
+    Arrival, Note, Notes, Resolved, dropped,
     routed::{nd, nd_type},
 };
 use crate::{
@@ -20,20 +20,22 @@ const ARP_REQUEST: u16 = 1;
 
 /// `key` is the packet as it came, `now` as the rules left it.
 pub(super) fn resolve(
-    key: &FlowKey,
-    now: &FlowKey,
-    id: NetworkId,
-    network: &NetworkView,
+    (key, now): (&FlowKey, &FlowKey),
+    (id, network): (NetworkId, &NetworkView),
     arrival: &Arrival<'_>,
     snapshot: &Snapshot,
     mut program: Program,
+    notes: &mut impl Notes,
 ) -> Resolved {
     let learn = match source(key, id, arrival, snapshot) {
         Ok(learn) => learn,
         Err(reason) => return dropped(program, reason),
     };
+    notes.add(Note::Source { mac: key.src_mac, learnt: arrival.ingress.role != Role::Pod });
     program.learnt = arrival.ingress.role != Role::Pod;
-    let end = match destination(now, id, snapshot) {
+    let station = destination(now, id, snapshot);
+    notes.add(Note::Station { mac: now.dst_mac, station });
+    let end = match station {
         Some(Station::Local { port, .. }) if port == arrival.port => Verdict::Drop(DropReason::SamePort),
         Some(Station::Local { port, vlan }) => {
             if let Some(vlan) = vlan {

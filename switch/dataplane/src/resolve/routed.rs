@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use weft_wire::{NetworkId, PeerId, PortId, ethertype, ip, ip::proto};
 
-use super::{Arrival, Resolved, dropped};
+use super::{Arrival, Note, Notes, Resolved, dropped};
 use crate::{
     key::FlowKey,
     program::{Action, Program, Verdict},
@@ -38,10 +38,12 @@ pub(super) fn resolve(
     arrival: &Arrival<'_>,
     snapshot: &Snapshot,
     mut program: Program,
+    notes: &mut impl Notes,
 ) -> Resolved {
     if !is_own(key, arrival, snapshot) {
         return dropped(program, DropReason::Spoofed);
     }
+    notes.add(Note::Source { mac: key.src_mac, learnt: false });
     // The underlay's neighbours are the node's.
     let is_native = arrival.ingress.role == Role::Fabric && arrival.peer.is_none();
     if is_native && (now.ethertype == ethertype::ARP || nd_type(now).is_some()) {
@@ -68,6 +70,7 @@ pub(super) fn resolve(
     if !is_gateway_mac(now, arrival, snapshot) {
         return dropped(program, DropReason::NotForGateway);
     }
+    notes.add(Note::Gateway(now.dst_mac));
     if arrival.ingress.role == Role::Fabric
         && let Some(tunnels) = &snapshot.unwraps
     {
@@ -81,6 +84,7 @@ pub(super) fn resolve(
             };
         }
     }
+    notes.add(Note::Route { address: now.dst(), route: snapshot.route(now.dst()) });
     match forward(now, arrival, snapshot) {
         Ok(Way { port, rewrite, tunnel }) => {
             program.push(Action::Route(rewrite));

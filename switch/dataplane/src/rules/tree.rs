@@ -107,13 +107,13 @@ fn number(bytes: &[u8]) -> u128 {
 }
 
 /// A subtree; `first` is the first of its rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Node {
     first: u32,
     kind: Kind,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Kind {
     Leaf {
         /// Each rule, and where its tests end.
@@ -132,7 +132,7 @@ enum Kind {
 
 /// What a rule asks of one field: most rules that are not the packet's are out after one or two of these, without a look
 /// at the rule itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Test {
     field: Field,
     first: u128,
@@ -140,7 +140,7 @@ struct Test {
 }
 
 /// The tree. Knows rules by their place among those it was built from.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Tree {
     root: Option<Box<Node>>,
 }

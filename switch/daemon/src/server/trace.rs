@@ -1,0 +1,175 @@
+//! What becomes of a packet.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use weft_ctl_api::{
+    Code, Error,
+    trace::{Trace, TraceCached, TraceLive, TracePacket, TraceReply, TraceSeen, TraceStarted, TracedPacket},
+};
+use weft_dataplane::{
+    key::FlowKey,
+    trace::{Traced, live::Live},
+};
+use weft_wire::ThreadId;
+
+use super::{Session, filter};
+use crate::{
+    packet,
+    plan::describe_program,
+    switch::Names,
+    trace::{Scene, differences},
+};
+
+fn invalid(problem: impl Into<String>) -> Error {
+    Error::new(Code::Invalid, problem)
+}
+
+/// Now, milliseconds since 1970.
+pub(super) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Session {
+    pub(super) fn trace_what_if(&self, call: &Trace) -> Result<TraceReply, Error> {
+        let names = self.switch.history.names();
+        let scene = self.scene(&names);
+        let candidate = match &call.against {
+            Some(toml) => {
+                let config = crate::config::parse(toml).map_err(invalid)?;
+                Some(self.switch.candidate(config)?)
+            }
+            None => None,
+        };
+        let bytes = frame(&scene, call)?;
+        let (mut now, key) = self.packet(&scene, &call.from, &bytes)?;
+        if let Some(key) = key {
+            now.cached = self.cached(&scene, &call.from, key)?;
+        }
+        let against = match &candidate {
+            Some(candidate) => Some(self.packet(&candidate.scene(), &call.from, &bytes)?.0),
+            None => None,
+        };
+        let differences = against.as_ref().map(|against| differences(&now, against)).unwrap_or_default();
+        Ok(TraceReply { now, against, differences })
+    }
+
+    /// The configuration in force.
+    pub(super) fn scene<'a>(&'a self, names: &'a Names) -> Scene<'a> {
+        let switch = &self.switch;
+        Scene { config: &switch.config, desired: &switch.desired, snapshot: switch.runtime.snapshot(), names }
+    }
+
+    fn packet(
+        &self,
+        scene: &Scene<'_>,
+        from: &str,
+        bytes: &[u8],
+    ) -> Result<(TracedPacket, Option<FlowKey>), Error> {
+        let from = scene.sender(from)?;
+        let (packet, key) = scene
+            .what_if(from.port, bytes, self.switch.runtime.now_ns())
+            .map_err(|error| Error::new(Code::Unavailable, error.to_string()))?;
+        Ok((TracedPacket { at_ms: unix_ms(), ..packet }, key))
+    }
+
+    /// What the threads that own the port's queues know of a flow.
+    fn cached(&self, scene: &Scene<'_>, from: &str, key: FlowKey) -> Result<Vec<TraceCached>, Error> {
+        let from = scene.sender(from)?;
+        let mut owners: Vec<ThreadId> =
+            scene.snapshot.port(from.port).map_or(Vec::new(), |port| port.owners.clone());
+        owners.sort_unstable();
+        owners.dedup();
+        let view = self.switch.view();
+        let cached = |owner: ThreadId| {
+            let found = self.switch.runtime.flow(owner, key)?;
+            Some(TraceCached {
+                core: self.switch.runtime.threads[owner.index()].core,
+                actions: describe_program(&found.flow.program, &view),
+                packets: found.flow.state.packets,
+                bytes: found.flow.state.bytes,
+                idle_ms: found.idle_ms.into(),
+                stale: found.stale,
+            })
+        };
+        Ok(owners.into_iter().filter_map(cached).collect())
+    }
+}
+
+/// A trace that runs on PMD threads.
+pub(super) struct Running {
+    id: u64,
+    live: Arc<Live>,
+    asked: Instant,
+}
+
+/// Who has not asked for so long has gone.
+const ABANDONED: Duration = Duration::from_secs(10);
+const COUNT_MAX: usize = 1000;
+const SECONDS_MAX: u64 = 300;
+
+impl Session {
+    pub(super) fn start_trace(&mut self, call: &TraceLive) -> Result<TraceStarted, Error> {
+        let now_ns = self.switch.runtime.now_ns();
+        let last = self.live.as_ref().map_or(0, |running| running.id);
+        if let Some(running) = &self.live {
+            if running.live.is_on(now_ns) && running.asked.elapsed() < ABANDONED {
+                let message = "another live trace is running";
+                return Err(Error::new(Code::InUse, message).remedy("wait until it has ended"));
+            }
+            running.live.stop();
+        }
+        if !(1..=COUNT_MAX).contains(&call.count) || !(1..=SECONDS_MAX).contains(&call.seconds) {
+            let limits = format!("ask for 1 to {COUNT_MAX} packets, within 1 to {SECONDS_MAX} seconds");
+            return Err(invalid("a live trace is bounded").remedy(limits));
+        }
+        let names = self.switch.history.names();
+        let from = call.from.as_ref().map(|from| self.scene(&names).sender(from)).transpose()?;
+        let port = from.map(|from| from.port);
+        let filter = call.filter.as_ref().map(filter::load).transpose()?;
+        let wants =
+            Box::new(move |packet: &[u8]| filter.as_ref().is_none_or(|filter| filter.accepts(packet)));
+        let until_ns = now_ns + call.seconds * 1_000_000_000;
+        let live = Arc::new(Live::new(port, wants, call.count, until_ns));
+        self.switch.runtime.trace(&live);
+        self.live = Some(Running { id: last + 1, live, asked: Instant::now() });
+        Ok(TraceStarted { id: last + 1 })
+    }
+
+    pub(super) fn trace_seen(&mut self, id: u64) -> Result<TraceSeen, Error> {
+        let gone =
+            || Error::new(Code::NotFound, format!("there is no live trace {id}")).remedy("start another");
+        let running = self.live.as_mut().filter(|running| running.id == id).ok_or_else(gone)?;
+        running.asked = Instant::now();
+        let ended = !running.live.is_on(self.switch.runtime.now_ns());
+        let mut seen = Vec::new();
+        while let Some(packet) = running.live.packets.pop() {
+            seen.push(packet);
+        }
+        let packets = seen.iter().map(|(thread, traced)| self.traced(*thread, traced)).collect();
+        Ok(TraceSeen { packets, ended })
+    }
+
+    fn traced(&self, thread: ThreadId, traced: &Traced) -> TracedPacket {
+        let names = self.switch.history.names_at(traced.generation);
+        let ago_ms = self.switch.runtime.now_ns().saturating_sub(traced.at_ns) / 1_000_000;
+        TracedPacket {
+            at_ms: unix_ms().saturating_sub(ago_ms),
+            core: self.switch.runtime.threads.get(thread.index()).map(|thread| thread.core),
+            ..self.scene(&names).describe(traced)
+        }
+    }
+}
+
+/// The packet's bytes.
+fn frame(scene: &Scene<'_>, call: &Trace) -> Result<Vec<u8>, Error> {
+    match &call.packet {
+        TracePacket::Words(spec) => {
+            let defaults = scene.defaults(&scene.sender(&call.from)?, spec)?;
+            packet::build(spec, defaults).map_err(invalid)
+        }
+        TracePacket::Hex(hex) => packet::unhex(hex).map_err(invalid),
+    }
+}
