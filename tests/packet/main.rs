@@ -1,6 +1,7 @@
 //! Packets in, packets out: tables that a network engineer can review. No rights, no clock, milliseconds.
 
 mod bridged;
+mod capture;
 mod drops;
 mod edges;
 mod routed;

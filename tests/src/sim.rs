@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crossbeam::channel::{self, Sender};
 use weft_ctl_api::spec::{Config, PortKind};
 use weft_dataplane::{
+    capture::{self, Capture},
     key::HashSecret,
     mailbox::{Exits, Learn, Mailbox, Outbound},
     police::Policer,
@@ -233,6 +234,27 @@ impl Sim {
             return false;
         }
         self.facts.fdb.insert(key, here.clone()) != Some(here)
+    }
+
+    /// A port's number.
+    pub fn port(&self, port: &str) -> PortId {
+        self.facts.ports[port].id
+    }
+
+    /// Begins a capture.
+    pub fn capture(&self, spec: capture::Spec, memory: usize) -> Arc<Capture> {
+        let capture = Arc::new(Capture::new(spec, memory).expect("eventfd"));
+        self.commands.send(Command::Capture(capture.clone())).expect("the thread lives");
+        capture
+    }
+
+    /// Ends it.
+    pub fn end_capture(&mut self, capture: &Arc<Capture>) {
+        let (reply, answer) = channel::bounded(1);
+        let end = Command::EndCapture { capture: capture.clone(), reply };
+        self.commands.send(end).expect("the thread lives");
+        self.turn();
+        answer.recv().expect("an answer");
     }
 
     /// A port's counters.
