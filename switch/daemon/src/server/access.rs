@@ -38,7 +38,8 @@ impl Session {
             Some(role) if role >= needed => Ok(()),
             _ => Err(forbidden(&peer.who, role, needed, verb)),
         };
-        let only_looks = matches!(verb, "config plan" | "config check" | "trace next") || args["plan"] == true;
+        let only_looks =
+            matches!(verb, "config plan" | "config check" | "trace next") || args["plan"] == true;
         let changes = needed > Role::View && !only_looks;
         let noted = if changes { args.clone() } else { Value::Null };
         let answer = may.and_then(|()| check_persist(verb, persist)).and_then(|()| serve(self, verb, args));
