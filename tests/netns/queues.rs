@@ -85,7 +85,9 @@ fn queues_move_between_threads_without_loss() {
         });
         println!("{} → {}: {MOVES} moves, {outcome:?}", from.name, to.name);
         assert_eq!(outcome.received, outcome.sent, "{} → {}: {outcome:?}", from.name, to.name);
-        assert!(outcome.overtaken <= MOVES && outcome.sent > 500, "{} → {}: {outcome:?}", from.name, to.name);
+        // Mostly none; a move may let what is on its way through the old owner be overtaken: a burst, at most.
+        let bound = MOVES * weft_pmd::BURST as u32;
+        assert!(outcome.overtaken <= bound && outcome.sent > 500, "{} → {}: {outcome:?}", from.name, to.name);
         assert!(!node.weftd.must(&["drops"]).contains("port_gone"), "{}", node.weftd.must(&["drops"]));
     }
     everyone_talks(&node);

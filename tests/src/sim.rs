@@ -13,16 +13,16 @@ use weft_dataplane::{
     reason::DropReason,
     recorder::Dropped,
     snapshot::Snapshot,
-    stats::{EndpointStats, PortStats, RuleStats, ThreadCounters},
+    stats::{EndpointStats, PeerStats, PortStats, RuleStats, ThreadCounters},
     thread::{Command, Parts, PmdThread},
 };
 use weft_pmd::{
     Caps, FramePool, Memory, Offload,
     port::sim::{self, Tape},
 };
-use weft_wire::{Mac, PortId, QueueId, ThreadId, VlanId};
+use weft_wire::{Mac, PeerId, PortId, QueueId, ThreadId, VlanId};
 use weftd::{
-    compile::{Facts, Place, PortFacts, RuleFacts, compile, flood_limits},
+    compile::{Facts, PeerFacts, Place, PortFacts, RuleFacts, compile, flood_limits},
     desired::{Desired, Role, RuleStep},
     slowpath,
 };
@@ -101,6 +101,8 @@ impl Sim {
         sim.facts.flood_limits = flood_limits(&sim.desired);
         for (i, peer) in sim.desired.peers.iter().enumerate() {
             sim.facts.next_hops.insert(peer.address, Mac([2, 0x99, 0, 0, 0, i as u8]));
+            let known = PeerFacts { id: PeerId(i as u16), stats: Arc::new(PeerStats::new(1)) };
+            sim.facts.peers.insert(peer.name.clone(), known);
         }
         sim.publish();
         sim
