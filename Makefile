@@ -89,9 +89,9 @@ test-report: deps ## The benchmarks' report, opened in a browser
 	cargo test -p weft-tests --locked --test report
 
 .PHONY: loom
-loom: deps ## The kernel's rings and snapshot publication under every interleaving
+loom: deps ## The kernel's rings, snapshot publication and the drops recorder under every interleaving
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --locked --release --target-dir target/loom -p weft-pmd --lib ring
-	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --locked --release --target-dir target/loom -p weft-dataplane --lib publish
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --locked --release --target-dir target/loom -p weft-dataplane --lib loom_tests
 
 FUZZ_SECONDS ?= 15
 .PHONY: fuzz
