@@ -319,7 +319,11 @@ impl Snapshot {
     }
 
     fn longest(&self, address: [u8; 16]) -> Option<(u8, Route)> {
-        match (self.routes.lookup(address), self.remote_routes.lookup(address)) {
+        let own = self.routes.lookup(address);
+        if matches!(own, Some((128, _))) {
+            return own; // no prefix is longer
+        }
+        match (own, self.remote_routes.lookup(address)) {
             (Some((own, _)), Some(found @ (remote, _))) if remote > own => Some(found),
             (Some(found), _) | (None, Some(found)) => Some(found),
             (None, None) => None,

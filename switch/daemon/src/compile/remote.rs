@@ -10,11 +10,17 @@ use super::PeerFacts;
 use crate::desired::{Desired, Peer};
 
 /// The routes, and whose they are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Remote {
     routes: Arc<Routes>,
     /// By number: as their routes are now.
     peers: Vec<Option<Arc<Peer>>>,
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self { routes: Arc::new(Routes::large()), peers: Vec::new() }
+    }
 }
 
 impl Remote {

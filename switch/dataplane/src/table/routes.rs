@@ -35,7 +35,7 @@ pub enum Route {
     Unreachable,
 }
 
-/// What a change copies: with 100,000 prefixes a shard has two hundred.
+/// Shards of a large table, of which a change copies those that it touches: with 100,000 prefixes each has two hundred.
 const SHARDS: usize = 512;
 
 /// A prefix of mapped addresses: an IPv4 one has 96 bits more than its length.
@@ -90,19 +90,30 @@ pub struct Routes {
 }
 
 impl Default for Routes {
+    /// An empty one for few prefixes: in one piece, which stays in the cache.
     fn default() -> Self {
-        let hasher = DefaultHashBuilder::default();
-        Self { shards: vec![Arc::default(); SHARDS], hasher, v4: Lengths::none(), v6: Lengths::none() }
+        Self::in_shards(1)
     }
 }
 
 impl Routes {
+    /// An empty one for very many prefixes.
+    pub fn large() -> Self {
+        Self::in_shards(SHARDS)
+    }
+
+    fn in_shards(count: usize) -> Self {
+        let hasher = DefaultHashBuilder::default();
+        Self { shards: vec![Arc::default(); count], hasher, v4: Lengths::none(), v6: Lengths::none() }
+    }
+
     /// Adds a prefix; returns the route that it had.
     pub fn insert(&mut self, prefix: IpNet, route: Route) -> Option<Route> {
         let key = Prefix::new(prefix);
         let hash = self.hasher.hash_one(key);
         let hasher = &self.hasher;
-        let shard = Arc::make_mut(&mut self.shards[shard_of(hash)]);
+        let at = shard_of(hash, self.shards.len());
+        let shard = Arc::make_mut(&mut self.shards[at]);
         if let Some((_, old)) = shard.find_mut(hash, |(other, _)| *other == key) {
             return Some(std::mem::replace(old, route));
         }
@@ -115,7 +126,8 @@ impl Routes {
     pub fn remove(&mut self, prefix: IpNet) -> Option<Route> {
         let key = Prefix::new(prefix);
         let hash = self.hasher.hash_one(key);
-        let shard = Arc::make_mut(&mut self.shards[shard_of(hash)]);
+        let at = shard_of(hash, self.shards.len());
+        let shard = Arc::make_mut(&mut self.shards[at]);
         let ((_, route), _) = shard.find_entry(hash, |(other, _)| *other == key).ok()?.remove();
         self.lengths(prefix).count(key.bits, -1);
         Some(route)
@@ -132,15 +144,15 @@ impl Routes {
         lengths.present.iter().find_map(|&bits| {
             let key = Prefix::of(address, bits);
             let hash = self.hasher.hash_one(key);
-            let found = self.shards[shard_of(hash)].find(hash, |(other, _)| *other == key);
+            let found = self.shards[shard_of(hash, self.shards.len())].find(hash, |(other, _)| *other == key);
             found.map(|(_, route)| (bits, *route))
         })
     }
 }
 
-/// Bits that the table within does not use: it takes the lowest and the highest.
-fn shard_of(hash: u64) -> usize {
-    (hash >> 40) as usize % SHARDS
+/// By bits that the table within does not use: it takes the lowest and the highest.
+fn shard_of(hash: u64, shards: usize) -> usize {
+    (hash >> 40) as usize & (shards - 1)
 }
 
 #[cfg(test)]
@@ -163,9 +175,10 @@ mod tests {
             before in prop::collection::vec(prefixes(), 0..20),
             changes in prop::collection::vec((prefixes(), any::<bool>()), 0..20),
             host in 0u16..16,
+            large in any::<bool>(),
         ) {
             let mut list: Vec<(IpNet, Route)> = Vec::new();
-            let mut routes = Routes::default();
+            let mut routes = if large { Routes::large() } else { Routes::default() };
             let route = |i: usize| Route::Peer(PeerId(i as u16));
             for (i, prefix) in before.iter().enumerate() {
                 let old = list.iter().position(|(other, _)| other == prefix).map(|at| list.swap_remove(at).1);
