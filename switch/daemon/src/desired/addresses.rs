@@ -103,19 +103,23 @@ fn not_one_nodes(peer: &Peer, problem: String) -> Invalid {
     Invalid::new(key, problem, "each prefix is one node's")
 }
 
-/// A prefix that is there twice, and whose. There may be a hundred thousand, and mostly in order: sorted, equals are
-/// neighbours, in a quarter of the time that a hash table takes.
+/// A prefix that is there twice, and whose. There may be a hundred thousand, and mostly in order: what is in order is sorted
+/// in one pass, and then equals are neighbours.
 fn shared_prefix(peers: &[Arc<Peer>]) -> Option<(IpNet, &Peer, &Peer)> {
-    let mut all: Vec<([u8; 16], u8, u32)> =
-        Vec::with_capacity(peers.iter().map(|peer| peer.prefixes.len() + 1).sum());
+    let key = |prefix: IpNet, peer: usize| {
+        (u128::from_be_bytes(ip::mapped(prefix.addr())), prefix.prefix_len(), peer as u32)
+    };
+    let mut all = Vec::with_capacity(peers.iter().map(|peer| peer.prefixes.len() + 1).sum());
+    for (index, peer) in peers.iter().enumerate() {
+        all.extend(peer.prefixes.iter().map(|prefix| key(*prefix, index)));
+    }
     for (index, peer) in peers.iter().enumerate() {
         let own = peer.own_addresses().map(IpNet::from).filter(|own| !peer.prefixes.contains(own));
-        let prefixes = peer.prefixes.iter().copied().chain(own);
-        all.extend(prefixes.map(|prefix| (ip::mapped(prefix.addr()), prefix.prefix_len(), index as u32)));
+        all.extend(own.map(|own| key(own, index)));
     }
     all.sort();
     let pair = all.windows(2).find(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1))?;
-    let prefix = IpNet::new(ip::unmapped(pair[0].0), pair[0].1).ok()?;
+    let prefix = IpNet::new(ip::unmapped(pair[0].0.to_be_bytes()), pair[0].1).ok()?;
     Some((prefix, &*peers[pair[0].2 as usize], &*peers[pair[1].2 as usize]))
 }
 
