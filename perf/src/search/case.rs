@@ -174,6 +174,16 @@ impl Case<'_> {
             bounds.lower / 1e6,
             bounds.upper / 1e6
         ));
+        if bounds.upper.is_infinite() && unoffered.is_infinite() {
+            return Err(Error::Refused(format!(
+                "{}, {} bytes, {} flows: it takes all of the {:.4} Mpps that the generator offers with it in the way: how much \
+                 more it would take can't be told",
+                self.system,
+                self.sizes,
+                self.flows,
+                bounds.lower / 1e6
+            )));
+        }
         if bounds.upper >= unoffered {
             return Err(Error::Refused(format!(
                 "{}, {} bytes, {} flows: the generator could not offer {:.4} Mpps steadily: something else uses core {}",
