@@ -177,9 +177,9 @@ pub struct Lab<'a> {
 impl<'a> Lab<'a> {
     /// Sets it up.
     pub fn new(options: &'a Options, kind: Weft) -> Result<Self, Error> {
-        let (core, second_core) = (options.cpu_switch, options.cpu_switch_2);
+        let cores = [Some(options.cpu_switch), options.cpu_switch_2].into_iter().flatten().collect();
         let fabric = Some(("native", 2));
-        let shape = Shape { number: 1, kind, pods: 2, core, second_core, idle: "spin", fabric };
+        let shape = Shape { number: 1, kind, pods: 2, cores, queues: 1, idle: "spin", fabric };
         let mut node = Node::new(shape)?;
         let wire = NetNs::new("wire")?;
         node.connect(&wire, "192.0.2.2")?;
@@ -198,9 +198,9 @@ impl<'a> Lab<'a> {
         };
         let (sizes, pattern) = (options.sizes.clone(), Pattern::Sequential);
         let load = Load { headers, sizes, flows: options.flows, pattern, seed: 1 };
-        let cores = TesterCores { generator: options.cpu_tester, sink: options.cpu_tester };
+        let cores = TesterCores::one(options.cpu_tester);
         let (a, b) = (End::new(a.ns.name(), "eth0"), End::new(b.ns.name(), "eth0"));
-        let tester = Tester::open(&a, &b, load, cores)?;
+        let tester = Tester::open(&a, &b, load, cores, 1)?;
         Ok(Self { tester, node, _wire: wire, options, kind })
     }
 

@@ -16,11 +16,20 @@ use weft_wire::Mac;
 
 use crate::{
     lab::{Error, NetNs, Running, output, output_of, pause, present},
-    pods::{topology::GATEWAY_MAC, weft::Weft},
+    pods::{
+        topology::{GATEWAY_MAC, veth},
+        weft::Weft,
+    },
 };
 
+/// Of the far end of an uplink.
+pub const FAR_MAC: Mac = Mac([2, 0, 0xc0, 0, 2, 2]);
+
+/// Of the pods' network.
+pub const VNI: u32 = 42;
+
 /// What a node is like.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Shape {
     /// Its number, from 1.
     pub number: u8,
@@ -29,9 +38,9 @@ pub struct Shape {
     /// Pods.
     pub pods: u8,
     /// Cores of PMD threads.
-    pub core: usize,
-    /// Of a second one.
-    pub second_core: Option<usize>,
+    pub cores: Vec<usize>,
+    /// Queues of each port.
+    pub queues: usize,
     /// `pmd.idle`.
     pub idle: &'static str,
     /// `fabric.mode`, with an uplink `uplink0`, and the number of the other node.
@@ -78,12 +87,12 @@ impl Node {
         let ns = NetNs::new(&format!("n{}", shape.number))?;
         let dir = TempDir::with_prefix("weft-perf-").map_err(Error::io("a temporary directory"))?;
         let mut node = Self { running: None, dir, pods: Vec::new(), ns, shape };
-        for at in 0..shape.pods {
+        for at in 0..node.shape.pods {
             let pod = node.pod(at)?;
             node.plug(&pod)?;
             node.pods.push(pod);
         }
-        if shape.fabric.is_none() {
+        if node.shape.fabric.is_none() {
             node.ns.ip(&["addr", "add", &format!("{}/32", node.address()), "dev", "lo"])?; // else: the uplink's
         }
         let text = node.config();
@@ -107,11 +116,7 @@ impl Node {
         if self.shape.kind == Weft::Tap {
             return Ok(());
         }
-        let (mac, far_ns) = (pod.mac.to_string(), pod.ns.name());
-        let near = ["link", "add", &pod.name, "type", "veth"];
-        let far = ["peer", "name", "eth0", "netns", far_ns, "address", &mac];
-        self.ns.ip(&[&near[..], &far].concat())?;
-        self.ns.ip(&["link", "set", &pod.name, "up"])?;
+        veth(&self.ns, &pod.name, &pod.ns, "eth0", pod.mac, self.shape.queues)?;
         pod.ns.ip(&["addr", "add", &format!("{}/32", pod.address), "dev", "eth0"])?;
         pod.ns.ip(&["link", "set", "eth0", "up"])?;
         let gateway = self.gateway();
@@ -129,8 +134,8 @@ impl Node {
     }
 
     /// Of its PMD threads.
-    pub fn cores(&self) -> Vec<usize> {
-        [Some(self.shape.core), self.shape.second_core].into_iter().flatten().collect()
+    pub fn cores(&self) -> &[usize] {
+        &self.shape.cores
     }
 
     /// The node's own address.
@@ -147,8 +152,7 @@ impl Node {
     }
 
     fn config(&self) -> String {
-        let Shape { number, idle, fabric, .. } = self.shape;
-        let cores = self.cores();
+        let Shape { number, idle, fabric, ref cores, queues, .. } = self.shape;
         let (socket, gateway, mac) = (self.socket(), self.gateway(), self.gateway_mac());
         let mut text = format!(
             r#"
@@ -163,7 +167,7 @@ idle = "{idle}"
 memory_mib = 128
 [[network]]
 name = "pods"
-vni = 42
+vni = {VNI}
 prefixes = ["10.244.{number}.0/24"]
 gateways = ["{gateway}"]
 [[port]]
@@ -175,7 +179,10 @@ device = "weft0"
         );
         for pod in &self.pods {
             let place = self.place(pod).into_iter().map(|(key, value)| format!("{key} = \"{value}\"\n"));
-            let (place, Pod { name, mac, address, .. }) = (place.collect::<String>(), pod);
+            let (mut place, Pod { name, mac, address, .. }) = (place.collect::<String>(), pod);
+            if self.shape.kind != Weft::Xsk {
+                let _ = writeln!(place, "queues = {queues}"); // xsk: all that there are
+            }
             let _ = write!(
                 text,
                 "[[port]]\nname = \"{name}\"\n{place}\
@@ -203,10 +210,9 @@ device = "weft0"
         }
     }
 
-    /// Makes the link of uplinks, `uplink0` at both ends.
+    /// Makes the link of uplinks, `uplink0` at both ends; the far one has [`FAR_MAC`].
     pub fn connect(&self, far: &NetNs, far_address: &str) -> Result<(), Error> {
-        let near = ["ip", "link", "add", "uplink0", "netns", self.ns.name(), "type", "veth"];
-        output(&[&near[..], &["peer", "name", "uplink0", "netns", far.name()]].concat())?;
+        veth(&self.ns, "uplink0", far, "uplink0", FAR_MAC, self.shape.queues)?;
         for (ns, address) in [(&self.ns, &*self.address()), (far, far_address)] {
             ns.ip(&["addr", "add", &format!("{address}/24"), "dev", "uplink0"])?;
             ns.ip(&["link", "set", "uplink0", "up"])?;

@@ -34,8 +34,8 @@ pub struct Ovs {
 pub struct Cores {
     /// Everything that is no poll-mode thread.
     pub main: usize,
-    /// The poll-mode thread, if a port needs one.
-    pub pmd: usize,
+    /// Poll-mode threads, a bit each; there are none if no port needs one.
+    pub pmd: u64,
 }
 
 impl Ovs {
@@ -52,7 +52,7 @@ impl Ovs {
         server.until("the database", LIMIT, |_| Ok(dir.path().join("db.sock").exists()))?;
 
         configure(&dir, &["--no-wait", "init"])?;
-        let mask = format!("other_config:pmd-cpu-mask={:x}", 1_u64 << cores.pmd);
+        let mask = format!("other_config:pmd-cpu-mask={:x}", cores.pmd);
         configure(&dir, &["--no-wait", "set", "Open_vSwitch", ".", &mask])?;
         for (key, value) in settings {
             let setting = format!("other_config:{key}=\"{value}\"");

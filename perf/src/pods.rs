@@ -31,7 +31,7 @@ use crate::{
 /// What to measure.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Systems (all), of: weft-tap,weft-packet,weft-xsk,bridge,routing,ovs-afxdp,ovs-tap,ovs-tap-tso,ovs-packet,testpmd.
+    /// Systems (all), of: weft-tap,weft-packet,weft-xsk,bridge,bridge-rps,routing,routing-rps,ovs-afxdp,ovs-tap,ovs-tap-tso,ovs-packet,testpmd.
     #[arg(long, value_delimiter = ',')]
     pub systems: Vec<String>,
     /// Tests (all).
@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         names => system::by_names(names)?,
     };
     let tests = if options.tests.is_empty() { TESTS.to_vec() } else { options.tests.clone() };
-    let cores = Cores { pods: options.cpu_pods, switch: options.cpu_switch };
+    let cores = Cores { pods: options.cpu_pods, switch: options.cpu_switch, threads: 1, queues: 1 };
     watch()?;
     let mut results = Results::new("pods");
     report::begin(&systems, &mut results);

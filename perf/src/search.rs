@@ -1,8 +1,8 @@
 //! `weft-perf search`: how much a switch carries, after RFC 2544 and MLRsearch.
 //!
 //! A [`tester`](crate::tester) around a [`topology`] makes trials; [`bounds`] finds the loads that meet a goal; a [`case`] is all that
-//! is asked of one combination. Before anything is reported, generator and sink are measured alone over a bare veth, and a result
-//! that comes near theirs is refused.
+//! is asked of one combination. A result is reported only if the tester is known to be faster: at full rate what is between must lose
+//! frames that the sink had room for.
 
 pub mod bounds;
 pub mod case;
@@ -15,47 +15,44 @@ pub use options::Options;
 
 use self::{
     case::{Case, tester},
-    topology::{Topology, bare, set_up, systems},
+    topology::{Dut, Scale, Topology, bare, set_up},
 };
 use crate::{
     generator::sizes::Sizes,
     lab::{Error, Progress, watch},
     pods::{
-        system::{System, missing},
+        system::{System, by_names, missing},
         weft::Weft,
     },
-    results::{self, Axes, Missing, Results, axes},
+    results::{self, Axes, Measurement, Missing, Results, axes},
     tester::Until,
 };
 
 /// Searches, prints tables, writes files. Whether weft could be measured, and all that is expected holds.
 pub fn run(options: &Options) -> Result<bool, Error> {
-    let systems = systems(options)?;
+    let duts = duts(options)?;
+    options.check()?;
     watch()?;
     let mut results = Results::new("search");
-    begin(options, &systems, &mut results);
-    let cases = cases(options, &systems, &mut results);
+    begin(options, &duts, &mut results);
+    let cases = cases(options, &duts, &mut results);
     let mut progress = Progress::new("search", u64::from(options.runs) * cases.len() as u64);
-    let (mut ceilings, mut refused) = (Vec::new(), Vec::new());
+    let mut known = Vec::new();
     for run in 1..=options.runs {
         for one in &cases {
-            progress.begin(&format!("run {run} of {}, {}, {}", options.runs, one.system.name(), one.words()));
-            let ceiling = ceiling(options, one, &mut ceilings, &progress)?;
-            match measure(options, one, ceiling, &mut results, &progress) {
+            progress.begin(&format!("run {run} of {}, {}, {}", options.runs, one.dut.name(), one.words()));
+            let alone = alone(options, one, &mut known, &mut results, &progress)?;
+            let before = (results.measurements.clone(), results.series.clone());
+            match measure(options, one, alone, &mut results, &progress) {
                 Ok(()) => (),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(Error::Usage(error)) => return Err(Error::Usage(error)),
                 Err(error) => {
                     progress.say(&error.to_string());
-                    let (system, axes) = (one.system.name().to_owned(), one.axes());
-                    let reason = error.to_string();
+                    (results.measurements, results.series) = before; // nothing of a run that is none
+                    let reason = format!("run {run}: {error}");
                     let failed = !matches!(error, Error::Refused(_));
-                    if let Error::Refused(why) = error {
-                        results
-                            .measurements
-                            .retain(|known| known.system != system || !covers(&known.axes, &axes));
-                        refused.push(why);
-                    }
+                    let (system, axes) = (one.dut.name().to_owned(), one.axes());
                     results.missing.push(Missing { test: String::new(), system, axes, reason, failed });
                 }
             }
@@ -67,40 +64,54 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         print!("{}", results.tables());
     }
     let holds = options.output.finish(&results)?;
-    if refused.is_empty() { Ok(holds) } else { Err(Error::Refused(refused.join("; "))) }
+    let unknown = cases.iter().filter(|one| !results.measurements.iter().any(|figure| one.is_of(figure)));
+    let unknown: Vec<String> = unknown.map(|one| format!("{}, {}", one.dut.name(), one.words())).collect();
+    if unknown.is_empty() || !holds {
+        return Ok(holds);
+    }
+    Err(Error::Refused(format!("there is no figure of {}; why is told above", unknown.join("; "))))
 }
 
-/// Whether a figure is one of a case.
-fn covers(figure: &Axes, case: &Axes) -> bool {
-    case.iter().all(|(name, value)| figure.get(name) == Some(value))
+/// Who is measured: systems, unless all there is are the user's own devices.
+fn duts(options: &Options) -> Result<Vec<Dut>, Error> {
+    let mut duts: Vec<Dut> = Vec::new();
+    if options.topologies.iter().any(|topology| *topology != Topology::P2p) {
+        duts.extend(by_names(&options.systems)?.into_iter().map(Dut::System));
+    }
+    if options.topologies.contains(&Topology::P2p) {
+        duts.push(Dut::Given(options.dut.clone()));
+    }
+    Ok(duts)
 }
 
-fn begin(options: &Options, systems: &[&'static dyn System], results: &mut Results) {
-    let Options { cpu_tester, cpu_switch, trial, trials, width, .. } = options;
+fn begin(options: &Options, duts: &[Dut], results: &mut Results) {
+    let Options { cpu_switch, trial, trials, width, .. } = options;
+    let cores = options.tester_cores();
     results.notes.push(format!(
         "Trials of {trial} s, a load is judged by most of {trials}; bounds within {width} %. Rates are frames of any length; lengths \
          are without FCS."
     ));
-    let sink = options.cpu_sink.unwrap_or(*cpu_tester);
-    results.limits.push(if sink == *cpu_tester {
+    let (generator, sink) = (&cores.generator, cores.sink);
+    results.limits.push(if *generator == [sink] {
         format!(
-            "Generator and sink take turns on core {cpu_tester}, the switch's thread is on core {cpu_switch}: the generator's core also \
+            "Generator and sink take turns on core {sink}, the switch's thread is on core {cpu_switch}: the generator's core also \
              does the kernel's half of sending (a veth's receiving end runs there), and what forwards in the kernel does all there."
         )
     } else {
-        format!("Generator on core {cpu_tester}, sink on core {sink}, the switch's thread on core {cpu_switch}.")
+        format!("Generator on cores {generator:?}, sink on core {sink}, the switch's first thread on core {cpu_switch}.")
     });
     results.limits.push(
         "Over veths and taps these are figures of the kernel's copies as much as of the switch; they say nothing of a NIC.".into(),
     );
-    for system in systems {
+    for dut in duts {
+        let system = if let Dut::System(system) = dut { Some(system) } else { None };
         results.systems.push(results::System {
-            name: system.name().into(),
-            about: system.about().into(),
-            version: system.version().unwrap_or_default(),
+            name: dut.name().into(),
+            about: system.map_or("what is between the given devices", |system| system.about()).into(),
+            version: system.and_then(|system| system.version().ok()).unwrap_or_default(),
             mode: String::new(),
-            is_weft: system.is_weft(),
-            is_baseline: system.name() == crate::pods::system::BASELINE,
+            is_weft: system.is_some_and(|system| system.is_weft()),
+            is_baseline: dut.name() == crate::pods::system::BASELINE,
         });
     }
 }
@@ -108,18 +119,31 @@ fn begin(options: &Options, systems: &[&'static dyn System], results: &mut Resul
 /// One combination.
 struct One {
     topology: Topology,
-    system: &'static dyn System,
+    dut: Dut,
     sizes: Sizes,
     flows: u32,
+    scale: Scale,
+    /// Whether the number of threads is one of several.
+    tells_cores: bool,
 }
 
 impl One {
     fn axes(&self) -> Axes {
-        axes([
+        let mut axes = axes([
             ("topo", self.topology.name().into()),
             ("size", self.sizes.to_string().as_str().into()),
             ("flows", self.flows.into()),
-        ])
+        ]);
+        if self.tells_cores {
+            axes.insert("cores".into(), (self.scale.threads as u64).into());
+        }
+        axes
+    }
+
+    fn is_of(&self, figure: &Measurement) -> bool {
+        let axes = self.axes();
+        figure.system == self.dut.name()
+            && axes.iter().all(|(name, value)| figure.axes.get(name) == Some(value))
     }
 
     fn words(&self) -> String {
@@ -128,71 +152,99 @@ impl One {
 }
 
 /// Every combination; what a system lacks here is noted.
-fn cases(options: &Options, systems: &[&'static dyn System], results: &mut Results) -> Vec<One> {
+fn cases(options: &Options, duts: &[Dut], results: &mut Results) -> Vec<One> {
     let mut cases = Vec::new();
-    for system in systems.iter().copied() {
-        if let Some(reason) = missing(system) {
-            eprintln!("{} is skipped: {reason}", system.name());
-            let system = system.name().to_owned();
-            results.missing.push(Missing {
-                test: String::new(),
-                system,
-                axes: Axes::new(),
-                reason,
-                failed: false,
-            });
+    let tells_cores = options.cores != [1];
+    let mut skip = |dut: &Dut, axes: Axes, reason: String| {
+        eprintln!("{} {} is skipped: {reason}", dut.name(), results::words(&axes));
+        let system = dut.name().to_owned();
+        results.missing.push(Missing { test: String::new(), system, axes, reason, failed: false });
+    };
+    for dut in duts {
+        let system = if let Dut::System(system) = dut { Some(*system) } else { None };
+        if let Some(reason) = system.and_then(missing) {
+            skip(dut, Axes::new(), reason);
             continue;
         }
-        for topology in &options.topologies {
-            for sizes in &options.sizes {
-                for flows in &options.flows {
-                    cases.push(One { topology: *topology, system, sizes: sizes.clone(), flows: *flows });
+        let fits = |topology: &&Topology| (**topology == Topology::P2p) == system.is_none();
+        for topology in options.topologies.iter().filter(fits) {
+            for cores in &options.cores {
+                if *cores > 1 && system.is_some_and(|system| !system.scales()) {
+                    skip(dut, axes([("cores", (*cores).into())]), "it forwards in one thread".into());
+                    continue;
                 }
+                let (dut, threads) = (dut.clone(), *cores as usize);
+                let scale = Scale { threads, queues: threads.max(options.cpu_tester.len()) };
+                let each = options
+                    .sizes
+                    .iter()
+                    .flat_map(|sizes| options.flows.iter().map(move |flows| (sizes, *flows)));
+                let one = |(sizes, flows): (&Sizes, u32)| One {
+                    topology: *topology,
+                    dut: dut.clone(),
+                    sizes: sizes.clone(),
+                    flows,
+                    scale,
+                    tells_cores,
+                };
+                cases.extend(each.map(one));
             }
         }
     }
     cases
 }
 
-/// What generator and sink do alone, frames a second: measured once for each length and number of flows.
-fn ceiling(
+/// What generator and sink do alone, frames a second, measured once for each length, number of flows and of queues. Most of the time
+/// something between them takes work off their core: it is no bound, only what a reader may want to know.
+fn alone(
     options: &Options,
     one: &One,
-    known: &mut Vec<(Sizes, u32, f64)>,
+    known: &mut Vec<(Sizes, u32, usize, f64)>,
+    results: &mut Results,
     progress: &Progress,
 ) -> Result<f64, Error> {
-    let found = known.iter().find(|(sizes, flows, _)| (sizes, *flows) == (&one.sizes, one.flows));
-    if let Some((_, _, ceiling)) = found {
-        return Ok(*ceiling);
+    let is_same = |known: &&(Sizes, u32, usize, f64)| {
+        (&known.0, known.1, known.2) == (&one.sizes, one.flows, one.scale.queues)
+    };
+    if let Some((.., rate)) = known.iter().find(is_same) {
+        return Ok(*rate);
     }
-    let path = bare()?;
-    let mut tester = tester(&path, options, &one.sizes, one.flows)?;
+    let path = bare(one.scale.queues)?;
+    let mut tester = tester(&path, options, &one.sizes, one.flows, one.scale.queues)?;
     let mut best = 0.0_f64;
     for _ in 0..3 {
         let trial = tester.trial(None, Until::Time(Duration::from_secs_f64(options.trial)))?;
         best = best.max(trial.received_pps());
     }
-    progress.say(&format!("generator and sink alone: {:.4} Mpps", best / 1e6));
-    known.push((one.sizes.clone(), one.flows, best));
+    let said = format!(
+        "Generator and sink alone, over a bare veth of {} queues, {} bytes, {} flows: {:.4} Mpps.",
+        one.scale.queues,
+        one.sizes,
+        one.flows,
+        best / 1e6
+    );
+    progress.say(&said);
+    results.notes.push(said);
+    known.push((one.sizes.clone(), one.flows, one.scale.queues, best));
     Ok(best)
 }
 
 fn measure(
     options: &Options,
     one: &One,
-    ceiling: f64,
+    alone: f64,
     results: &mut Results,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let path = set_up(one.topology, one.system, options)?;
-    let name = one.system.name();
+    let path = set_up(one.topology, &one.dut, one.scale, options)?;
+    let name = one.dut.name();
     if let Some(system) = results.systems.iter_mut().find(|system| system.name == name) {
         system.mode.clone_from(&path.mode);
     }
-    let mut tester = tester(&path, options, &one.sizes, one.flows)?;
+    let mut tester = tester(&path, options, &one.sizes, one.flows, one.scale.queues)?;
     let axes = one.axes();
     let mut case =
-        Case { options, system: name, axes, sizes: &one.sizes, flows: one.flows, ceiling, results, progress };
+        Case { options, system: name, axes, sizes: &one.sizes, flows: one.flows, alone, results, progress };
     let pdr = case.run(&path, &mut tester)?;
     drop((tester, path)); // the switch's core is wanted
     let kind = [Weft::Packet, Weft::Xsk].into_iter().find(|kind| kind.name() == name);

@@ -1,9 +1,11 @@
 //! Generator and sink in one process, around a device under test: one trial after the other by the same sockets.
 //!
 //! Where both have the same core they take turns in one thread, which costs no switch of threads and loses nothing to the
-//! scheduler; else each has a thread of its own.
+//! scheduler; else each has a thread of its own, the generator one on each of its cores. It sends by several queues where the
+//! device under test has several threads: each queue has flows of its own.
 
 use std::{
+    borrow::Borrow,
     io,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -59,12 +61,19 @@ pub struct Load {
 }
 
 /// Who runs where.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct TesterCores {
-    /// The generator.
-    pub generator: usize,
+    /// The generator's threads.
+    pub generator: Vec<usize>,
     /// The sink.
     pub sink: usize,
+}
+
+impl TesterCores {
+    /// Both on one.
+    pub fn one(core: usize) -> Self {
+        Self { generator: vec![core], sink: core }
+    }
 }
 
 /// When a trial ends.
@@ -129,7 +138,8 @@ impl Trial {
 
 /// Sends by one device and receives by another.
 pub struct Tester {
-    sender: Sender,
+    /// One for each queue.
+    senders: Vec<Sender>,
     receiver: Receiver,
     _program: Program,
     load: Load,
@@ -147,18 +157,29 @@ const SILENCE_NS: u64 = 30_000_000;
 const DRAIN_NS: u64 = 1_000_000_000;
 
 impl Tester {
-    /// Opens both ends.
-    pub fn open(generator: &End, sink: &End, load: Load, cores: TesterCores) -> Result<Self, Error> {
+    /// Opens both ends; the generator sends by so many queues of its device.
+    pub fn open(
+        generator: &End,
+        sink: &End,
+        load: Load,
+        cores: TesterCores,
+        queues: usize,
+    ) -> Result<Self, Error> {
         let receiving = run_in(sink.ns.as_ref(), || sink::open(&sink.device, None));
         let (program, sockets) = receiving.map_err(Error::io("the sink's namespace"))??;
-        let sending = run_in(generator.ns.as_ref(), || TxSocket::open(&generator.device, 0));
+        let sending = run_in(generator.ns.as_ref(), || -> io::Result<Vec<TxSocket>> {
+            (0..queues).map(|queue| TxSocket::open(&generator.device, queue as u32)).collect()
+        });
         let opened = sending.map_err(Error::io("the generator's namespace"))?;
-        let socket = opened.map_err(Error::io("the generator"))?;
+        let sockets_out = opened.map_err(Error::io("the generator"))?;
         let run = now_ns() as u16;
-        let source = source(&load, run, None)?;
-        let sender = Sender::new(socket, source, Pace::new(None), BURST);
+        let mut senders = Vec::new();
+        for (share, socket) in sockets_out.into_iter().enumerate() {
+            let source = source(&load, run, None, (share, queues))?;
+            senders.push(Sender::new(socket, source, Pace::new(None), BURST));
+        }
         let receiver = Receiver::new(sockets, Tracker::new(Some(run), false));
-        Ok(Self { sender, receiver, _program: program, load, cores, run })
+        Ok(Self { senders, receiver, _program: program, load, cores, run })
     }
 
     /// Sends at a rate (`None`: as fast as it goes), and tells what came.
@@ -166,19 +187,22 @@ impl Tester {
         pause(Duration::ZERO)?;
         self.run = self.run.wrapping_add(1);
         let frames = if let Until::Frames(frames) = until { Some(frames) } else { None };
-        let pace = Pace::new(pps).with_patience(PATIENCE);
-        self.sender.restart(source(&self.load, self.run, frames)?, pace);
+        let queues = self.senders.len();
+        for (at, sender) in self.senders.iter_mut().enumerate() {
+            let frames = frames.map(|frames| (frames + at as u64) / queues as u64); // all of them together
+            let pace = Pace::new(pps.map(|pps| pps / queues as f64)).with_patience(PATIENCE);
+            sender.restart(source(&self.load, self.run, frames, (at, queues))?, pace);
+        }
         let failed = || Error::io("a trial");
         self.receiver.restart(Tracker::new(Some(self.run), false)).map_err(failed())?;
-        let cores = self.cores;
-        let (seconds, samples) = if cores.generator == cores.sink {
-            on(cores.generator, || self.in_turn(until)).map_err(failed())?
+        let (seconds, samples) = if self.cores.generator == [self.cores.sink] {
+            on(self.cores.sink, || self.in_turn(until)).map_err(failed())?
         } else {
             self.at_once(until).map_err(failed())?
         };
         let sink_missed = self.receiver.missed().map_err(failed())?;
         let seen = self.receiver.restart(Tracker::new(Some(self.run), false)).map_err(failed())?;
-        Ok(Trial { seconds, sent: self.sender.sent(), seen, sink_missed, samples })
+        Ok(Trial { seconds, sent: sent(&self.senders), seen, sink_missed, samples })
     }
 
     fn in_turn(&mut self, until: Until<'_>) -> io::Result<(f64, Vec<Sample>)> {
@@ -187,24 +211,34 @@ impl Tester {
             let now = now_ns();
             self.receiver.poll();
             note(&mut samples, now - began, || Sample {
-                sent: self.sender.sent().frames,
+                sent: sent(&self.senders).frames,
                 received: self.receiver.tracker().counts().received,
             });
-            if is_over(until, now - began, &self.sender) {
+            if is_over(until, now - began, &self.senders) {
                 break;
             }
-            self.sender.poll(now)?;
+            for sender in &mut self.senders {
+                sender.poll(now)?;
+            }
         }
         let seconds = (now_ns() - began) as f64 / 1e9;
-        self.sender.finish(now_ns, DRAIN_NS / 10)?;
+        for sender in &mut self.senders {
+            sender.finish(now_ns, DRAIN_NS / 10)?;
+        }
         drain(&mut self.receiver, &AtomicBool::new(true));
         Ok((seconds, samples))
     }
 
     fn at_once(&mut self, until: Until<'_>) -> io::Result<(f64, Vec<Sample>)> {
         let (stop, began) = (AtomicBool::new(false), now_ns());
-        let (sender, receiver, cores) = (&mut self.sender, &mut self.receiver, self.cores);
+        let (receiver, cores) = (&mut self.receiver, &self.cores);
         let panicked = || io::Error::other("a thread of the tester panicked");
+        let mut hands: Vec<(usize, Vec<&mut Sender>)> =
+            cores.generator.iter().map(|core| (*core, Vec::new())).collect();
+        let threads = hands.len();
+        for (at, sender) in self.senders.iter_mut().enumerate() {
+            hands[at % threads].1.push(sender);
+        }
         let (sent, received) = thread::scope(|scope| {
             let sink = scope.spawn(|| -> io::Result<Vec<Sample>> {
                 pin(cores.sink)?;
@@ -217,32 +251,56 @@ impl Tester {
                 drain(receiver, &stop);
                 Ok(samples)
             });
-            let sent = on(cores.generator, || {
-                let mut samples = Vec::new();
-                loop {
-                    let now = now_ns();
-                    note(&mut samples, now - began, || Sample { sent: sender.sent().frames, received: 0 });
-                    if is_over(until, now - began, sender) {
-                        break;
-                    }
-                    sender.poll(now)?;
-                }
-                let seconds = (now_ns() - began) as f64 / 1e9;
-                sender.finish(now_ns, DRAIN_NS / 10)?;
-                Ok((seconds, samples))
-            });
+            let generators: Vec<_> = hands
+                .into_iter()
+                .map(|(core, senders)| {
+                    scope.spawn(move || pin(core).and_then(|()| generate(senders, until, began)))
+                })
+                .collect();
+            let joined = generators.into_iter().map(|one| one.join().unwrap_or_else(|_| Err(panicked())));
+            let sent: Vec<io::Result<(f64, Vec<Sample>)>> = joined.collect();
             stop.store(true, Ordering::Relaxed);
-            let received = sink.join().unwrap_or_else(|_| Err(panicked()));
-            (sent, received)
+            (sent, sink.join().unwrap_or_else(|_| Err(panicked())))
         });
-        let ((seconds, mut samples), received) = (sent?, received?);
-        samples.iter_mut().zip(received).for_each(|(sample, other)| sample.received = other.received);
+        let (mut seconds, mut samples) = (0.0_f64, received?);
+        for one in sent {
+            let (its_seconds, its_samples) = one?;
+            seconds = seconds.max(its_seconds);
+            samples.iter_mut().zip(its_samples).for_each(|(sample, its)| sample.sent += its.sent);
+        }
         Ok((seconds, samples))
     }
 }
 
-fn source(load: &Load, run: u16, frames: Option<u64>) -> Result<Source, Error> {
-    let picker = Picker::new(load.pattern, load.flows, 0, 1, load.seed);
+/// One thread of the generator.
+fn generate(mut senders: Vec<&mut Sender>, until: Until<'_>, began: u64) -> io::Result<(f64, Vec<Sample>)> {
+    let mut samples = Vec::new();
+    loop {
+        let now = now_ns();
+        note(&mut samples, now - began, || Sample { sent: sent(&senders).frames, received: 0 });
+        if is_over(until, now - began, &senders) {
+            break;
+        }
+        for sender in &mut senders {
+            sender.poll(now)?;
+        }
+    }
+    let seconds = (now_ns() - began) as f64 / 1e9;
+    for sender in senders {
+        sender.finish(now_ns, DRAIN_NS / 10)?;
+    }
+    Ok((seconds, samples))
+}
+
+fn sent<S: Borrow<Sender>>(senders: &[S]) -> Sent {
+    let mut all = Sent::default();
+    senders.iter().for_each(|sender| all += sender.borrow().sent());
+    all
+}
+
+/// `share`: which of how many parts of the flows.
+fn source(load: &Load, run: u16, frames: Option<u64>, share: (usize, usize)) -> Result<Source, Error> {
+    let picker = Picker::new(load.pattern, load.flows, share.0 as u32, share.1 as u32, load.seed);
     Ok(Source::Stream(Box::new(made(&load.headers, &load.sizes, picker, run, frames, None)?)))
 }
 
@@ -261,10 +319,10 @@ fn note(samples: &mut Vec<Sample>, elapsed_ns: u64, sample: impl FnOnce() -> Sam
     }
 }
 
-fn is_over(until: Until<'_>, elapsed_ns: u64, sender: &Sender) -> bool {
+fn is_over<S: Borrow<Sender>>(until: Until<'_>, elapsed_ns: u64, senders: &[S]) -> bool {
     match until {
         Until::Time(time) => elapsed_ns >= time.as_nanos() as u64,
-        Until::Frames(_) => sender.is_over(),
+        Until::Frames(_) => senders.iter().all(|sender| sender.borrow().is_over()),
         Until::Told(told) => told.load(Ordering::Relaxed),
     }
 }

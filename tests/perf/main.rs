@@ -219,6 +219,26 @@ fn a_change_costs_traffic_nothing_and_a_death_a_while() {
     assert!(series.iter().all(|one| one["marks"].as_array().is_some_and(|marks| marks.len() == 2)));
 }
 
+/// The self-test's law: where nothing is between them, generator and sink learn nothing but their own limit.
+#[test]
+fn a_search_over_a_bare_wire_is_refused() {
+    if !require_root() {
+        return;
+    }
+    let pair = Pair::new(2);
+    let ends = ["--in", "eth0", "--in-netns", pair.a.name(), "--out", "eth0", "--out-netns", pair.b.name()];
+    let quick = ["--trial", "0.1", "--cores", "1,2", "--flows", "2", "-s", "1000", "--json"];
+    let to = ["search", "--topo", "p2p", "--dut", "wire", "--dst-mac", "02:00:00:00:00:09"];
+    let output = output(&[&to[..], &ends, &quick].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    let results = json(&output);
+    let missing = results["missing"].as_array().expect("gaps");
+    assert_eq!(missing.len(), 2, "one for each number of queues: {results}");
+    assert!(missing.iter().all(|gap| gap["system"] == "wire"), "{results}");
+    assert!(measured(&results, "throughput", "mrr").is_none(), "{results}");
+}
+
 /// On a busy machine the generator may be kept from its work: then there is no figure, and the exit code says so.
 #[test]
 fn a_search_gives_figures_or_says_why_not() {
@@ -226,8 +246,16 @@ fn a_search_gives_figures_or_says_why_not() {
         return;
     }
     let quick = ["--trial", "0.1", "--trials", "1", "--width", "20", "-s", "1000", "--latency", "--json"];
-    let output = output(&[&["search", "--systems", "weft-packet"][..], &quick].concat());
-    let results = json(&output);
+    for what in [
+        &["--systems", "weft-packet"][..],
+        &["--topo", "fabric-pod", "--fabric", "vxlan", "--cores", "2", "--flows", "8", "--cpu-switch", "0"],
+    ] {
+        gives_figures_or_says_why_not(&output(&[&["search"], what, &quick].concat()));
+    }
+}
+
+fn gives_figures_or_says_why_not(output: &Output) {
+    let results = json(output);
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(0) {
         for metric in ["mrr", "ndr", "pdr"] {

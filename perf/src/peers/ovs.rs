@@ -19,7 +19,7 @@ pub fn run(bench: &Bench<'_>, kinds: &[Kind]) -> Result<Vec<(Case, Sample)>, Err
     let extra: Vec<&str> = words.iter().chain(memory).copied().collect();
     let settings =
         [("dpdk-init", "true"), ("dpdk-lcore-mask", lcores.as_str()), ("dpdk-extra", &extra.join(" "))];
-    let cores = Cores { main: options.cpu_control, pmd: options.cpu };
+    let cores = Cores { main: options.cpu_control, pmd: 1 << options.cpu };
     let ovs = Ovs::start(&ns, cores, &settings)?;
     let source = format!("net_pcap0,rx_pcap={},infinite_rx=1", bench.capture.display());
     add_port(&ovs, "p1", 1, &source)?;

@@ -32,7 +32,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<bool, Error> {
     watch()?;
     let pods = Pods::new()?;
-    let cores = Cores { pods: options.cpu_pods, switch: options.cpu_switch };
+    let cores = Cores { pods: options.cpu_pods, switch: options.cpu_switch, threads: 1, queues: 1 };
     let weftd = Weft::Tap.start(&pods, cores, "adaptive")?;
     pods.wait_until_reachable()?;
     let mut results = Results::new("idle");

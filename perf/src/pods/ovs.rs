@@ -56,9 +56,9 @@ impl System for Ports {
         let main = if *self == Self::Afxdp { cores.pods } else { cores.switch };
         let tso = [("userspace-tso-enable", "true")];
         let settings = if *self == Self::TapTso { &tso[..] } else { &[] };
-        let ovs = Ovs::start(&pods.switch, ovs::Cores { main, pmd: cores.switch }, settings)?;
+        let ovs = Ovs::start(&pods.switch, ovs::Cores { main, pmd: cores.mask() }, settings)?;
         let mode = match self {
-            Self::Afxdp => afxdp(&ovs, &pods)?,
+            Self::Afxdp => afxdp(&ovs, &pods, cores.queues)?,
             Self::Tap | Self::TapTso => taps(&ovs, &pods)?,
             Self::Packet => packet(&ovs, &pods)?,
         };
@@ -71,19 +71,24 @@ impl System for Ports {
         let pids = vec![ovs.daemon()];
         Ok(Between { switch: Some(Box::new(ovs)), pids, pods, mode, next_hop })
     }
+
+    fn scales(&self) -> bool {
+        *self == Self::Afxdp
+    }
 }
 
-fn afxdp(ovs: &Ovs, pods: &Pods) -> Result<String, Error> {
-    pods.veths()?;
+fn afxdp(ovs: &Ovs, pods: &Pods, queues: usize) -> Result<String, Error> {
+    pods.veths(queues)?;
+    let queues = format!("options:n_rxq={queues}");
     for pod in pods.each() {
-        ovs.add_port(pod.veth, &["type=afxdp", "options:n_rxq=1", "options:xdp-mode=native"])?;
+        ovs.add_port(pod.veth, &["type=afxdp", &queues, "options:xdp-mode=native"])?;
     }
     // Asked for native, it would rather fail than take another mode.
     Ok("native, copy; PMD thread spins".into())
 }
 
 fn packet(ovs: &Ovs, pods: &Pods) -> Result<String, Error> {
-    pods.veths()?;
+    pods.veths(1)?;
     for pod in pods.each() {
         ovs.add_port(pod.veth, &[])?;
     }

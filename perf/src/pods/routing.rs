@@ -1,6 +1,7 @@
 //! Linux routing: the kernel forwards between two veths, as most CNIs have it. No thread of its own, either.
 
 use super::{
+    bridge::kernel,
     system::{Between, Cores, System},
     topology::{GATEWAY, GATEWAY_MAC, Pods},
 };
@@ -8,15 +9,18 @@ use crate::{lab::Error, testbed};
 
 /// A router with both pods' veths, and a route to each.
 #[derive(Debug)]
-pub struct Routing;
+pub struct Routing {
+    /// On the switch's cores rather than the sender's.
+    pub rps: bool,
+}
 
 impl System for Routing {
     fn name(&self) -> &'static str {
-        "routing"
+        if self.rps { "routing-rps" } else { "routing" }
     }
 
     fn about(&self) -> &'static str {
-        "Linux routing, veth"
+        if self.rps { "Linux routing, veth, on the switch's core (RPS)" } else { "Linux routing, veth" }
     }
 
     fn programs(&self) -> Vec<(&'static str, &'static str)> {
@@ -27,8 +31,8 @@ impl System for Routing {
         Ok(format!("Linux {}", testbed::kernel()))
     }
 
-    fn set_up(&self, pods: Pods, _cores: Cores) -> Result<Between, Error> {
-        pods.veths()?;
+    fn set_up(&self, pods: Pods, cores: Cores) -> Result<Between, Error> {
+        pods.veths(cores.queues)?;
         pods.route_by_gateway()?;
         pods.switch.output(&["sysctl", "-qw", "net.ipv4.ip_forward=1"])?;
         for pod in pods.each() {
@@ -36,7 +40,11 @@ impl System for Routing {
             pods.switch.ip(&["addr", "add", &format!("{GATEWAY}/32"), "dev", pod.veth])?;
             pods.switch.ip(&["route", "add", pod.address, "dev", pod.veth])?;
         }
-        let mode = "in the kernel, on the sender's core".into();
+        let mode = kernel(&pods, cores, self.rps)?;
         Ok(Between { switch: None, pids: Vec::new(), pods, mode, next_hop: GATEWAY_MAC })
+    }
+
+    fn scales(&self) -> bool {
+        self.rps
     }
 }

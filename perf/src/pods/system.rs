@@ -21,6 +21,11 @@ pub trait System: std::fmt::Debug + Sync {
     fn is_weft(&self) -> bool {
         false
     }
+
+    /// Whether several of its threads can forward between two pods: by queues, or by RPS.
+    fn scales(&self) -> bool {
+        false
+    }
 }
 
 /// Which core does what.
@@ -28,8 +33,24 @@ pub trait System: std::fmt::Debug + Sync {
 pub struct Cores {
     /// Both pods' programs.
     pub pods: usize,
-    /// The switch's thread.
+    /// The switch's first thread.
     pub switch: usize,
+    /// Threads of the switch that forward: each has the next core.
+    pub threads: usize,
+    /// Queues of each pod's device: as many at least.
+    pub queues: usize,
+}
+
+impl Cores {
+    /// Of the switch's threads.
+    pub fn switches(&self) -> std::ops::Range<usize> {
+        self.switch..self.switch + self.threads
+    }
+
+    /// The same, a bit each.
+    pub fn mask(&self) -> u64 {
+        self.switches().fold(0, |mask, core| mask | 1_u64.checked_shl(core as u32).unwrap_or(0))
+    }
 }
 
 /// A switch between two pods; both are gone when dropped.
@@ -48,12 +69,14 @@ pub struct Between {
 }
 
 /// Every system, in the order in which they are measured and shown.
-pub const ALL: [&dyn System; 10] = [
+pub const ALL: [&dyn System; 12] = [
     &weft::Weft::Tap,
     &weft::Weft::Packet,
     &weft::Weft::Xsk,
-    &bridge::Bridge,
-    &routing::Routing,
+    &bridge::Bridge { rps: false },
+    &bridge::Bridge { rps: true },
+    &routing::Routing { rps: false },
+    &routing::Routing { rps: true },
     &ovs::Ports::Afxdp,
     &ovs::Ports::Tap,
     &ovs::Ports::TapTso,

@@ -36,19 +36,23 @@ impl System for Testpmd {
     }
 
     fn set_up(&self, pods: Pods, cores: Cores) -> Result<Between, Error> {
-        pods.veths()?;
+        pods.veths(cores.queues)?;
         pods.share_subnet()?;
         pods.send_plain_frames()?;
         let dir = TempDir::with_prefix("weft-perf-").map_err(Error::io("a temporary directory"))?;
         let binary = present(PROGRAM, PACKAGE)?.display().to_string();
         let mut command = pods.switch.command(&binary);
-        let lcores = format!("{},{}", cores.pods, cores.switch);
+        let lcores = [cores.pods].into_iter().chain(cores.switches()).map(|core| core.to_string());
+        let (lcores, Cores { threads, queues, .. }) = (lcores.collect::<Vec<_>>().join(","), cores);
         command.args(["-l", &lcores, "--main-lcore", &cores.pods.to_string(), "--no-pci", "--no-telemetry"]);
         command.args(["--no-huge", "-m", "512", "--file-prefix", pods.switch.name()]);
         for (i, pod) in pods.each().iter().enumerate() {
-            command.arg("--vdev").arg(format!("net_af_xdp{i},iface={}", pod.veth));
+            command.arg("--vdev").arg(format!("net_af_xdp{i},iface={},queue_count={queues}", pod.veth));
         }
-        command.args(["--", "--nb-cores=1", "--forward-mode=io", "--total-num-mbufs=16384"]);
+        command.args(["--", "--forward-mode=io", "--total-num-mbufs=16384"]);
+        command.args(
+            [("nb-cores", threads), ("rxq", queues), ("txq", queues)].map(|(k, v)| format!("--{k}={v}")),
+        );
         command.args(["--auto-start", "--stats-period", "3600"]);
         let mut running = Running::start(&mut command, &dir.path().join("log"))?;
         // Its output, which would tell, is buffered.
@@ -56,6 +60,10 @@ impl System for Testpmd {
         let (mode, next_hop) = ("AF_XDP, PMD thread spins".into(), pods.b.mac);
         let pids = vec![running.id()];
         Ok(Between { switch: Some(Box::new((running, dir))), pids, pods, mode, next_hop })
+    }
+
+    fn scales(&self) -> bool {
+        true
     }
 }
 

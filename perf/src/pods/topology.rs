@@ -10,6 +10,23 @@ use weft_wire::Mac;
 
 use crate::lab::{Error, NetNs, pause, succeeds};
 
+/// A veth pair of so many queues: the near end is up, the far one has a MAC and is still down.
+pub fn veth(
+    near: &NetNs,
+    near_name: &str,
+    far: &NetNs,
+    far_name: &str,
+    mac: Mac,
+    queues: usize,
+) -> Result<(), Error> {
+    let (queues, mac) = (queues.to_string(), mac.to_string());
+    let queues = ["numtxqueues", &queues, "numrxqueues", &queues];
+    let first = ["link", "add", "name", near_name];
+    let second = ["type", "veth", "peer", "name", far_name, "netns", far.name(), "address", &mac];
+    near.ip(&[&first[..], &queues, &second, &queues].concat())?;
+    near.ip(&["link", "set", near_name, "up"]).map(drop)
+}
+
 /// One pod.
 #[derive(Debug)]
 pub struct Pod {
@@ -58,14 +75,21 @@ impl Pods {
         [&self.a, &self.b]
     }
 
-    /// Gives each pod a veth, without an address.
-    pub fn veths(&self) -> Result<(), Error> {
+    /// Gives each pod a veth of so many queues, without an address.
+    pub fn veths(&self, queues: usize) -> Result<(), Error> {
         for pod in self.each() {
-            let (mac, pod_ns) = (pod.mac.to_string(), pod.ns.name());
-            let near = ["link", "add", pod.veth, "type", "veth"];
-            let far = ["peer", "name", "eth0", "netns", pod_ns, "address", &mac];
-            self.switch.ip(&[&near[..], &far].concat())?;
-            self.switch.ip(&["link", "set", pod.veth, "up"])?;
+            veth(&self.switch, pod.veth, &pod.ns, "eth0", pod.mac, queues)?;
+        }
+        Ok(())
+    }
+
+    /// Has these cores (a bit each) forward what the kernel forwards, instead of the sender's: receive packet steering
+    /// (the kernel's Documentation/networking/scaling.rst).
+    pub fn steer(&self, cores: u64) -> Result<(), Error> {
+        for pod in self.each() {
+            let file = format!("/sys/class/net/{}/queues/rx-*/rps_cpus", pod.veth);
+            let script = format!("for file in {file}; do echo {cores:x} >$file; done");
+            self.switch.output(&["sh", "-ec", &script])?;
         }
         Ok(())
     }

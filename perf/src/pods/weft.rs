@@ -56,6 +56,10 @@ impl System for Weft {
     fn is_weft(&self) -> bool {
         true
     }
+
+    fn scales(&self) -> bool {
+        true
+    }
 }
 
 /// A running weftd.
@@ -73,7 +77,7 @@ impl Weft {
     /// Starts it between pods whose interfaces it may still have to make.
     pub fn start(self, pods: &Pods, cores: Cores, idle: &str) -> Result<Weftd, Error> {
         if self != Self::Tap {
-            pods.veths()?;
+            pods.veths(cores.queues)?;
             pods.route_by_gateway()?;
         }
         let dir = TempDir::with_prefix("weft-perf-").map_err(Error::io("a temporary directory"))?;
@@ -111,7 +115,7 @@ control = "{socket}"
 state = "{socket}.state"
 gateway_mac = "{GATEWAY_MAC}"
 [pmd]
-cores = [{core}]
+cores = {numbers:?}
 idle = "{idle}"
 [[network]]
 name = "pods"
@@ -126,12 +130,14 @@ device = "weft0"
 name = "null"
 kind = "null"
 "#,
-            core = cores.switch
+            numbers = cores.switches().collect::<Vec<_>>()
         );
+        let queues = cores.queues;
         for (name, pod) in ["a", "b"].into_iter().zip(pods.each()) {
             let place = match self {
-                Self::Tap => format!("device = \"eth0\"\nnetns = \"{}\"", pod.ns.name()),
-                Self::Packet | Self::Xsk => format!("device = \"{}\"", pod.veth),
+                Self::Tap => format!("device = \"eth0\"\nnetns = \"{}\"\nqueues = {queues}", pod.ns.name()),
+                Self::Packet => format!("device = \"{}\"\nqueues = {queues}", pod.veth),
+                Self::Xsk => format!("device = \"{}\"", pod.veth), // all that there are
             };
             let (mac, address) = (pod.mac, pod.address);
             let _ = write!(

@@ -5,14 +5,17 @@ use std::net::IpAddr;
 use clap::ValueEnum;
 use weft_wire::Mac;
 
-use super::Options;
+use super::options::{Fabric, Options};
 use crate::{
-    generator::{frame::Headers, link, namespace},
-    lab::{Error, NetNs, output},
-    node::{Node, Shape},
+    generator::{
+        frame::{Headers, Vxlan},
+        link, namespace,
+    },
+    lab::{Error, NetNs},
+    node::{FAR_MAC, Node, Shape, VNI},
     pods::{
-        system::{Cores, System, by_names},
-        topology::Pods,
+        system::{Cores, System},
+        topology::{Pods, veth},
         weft::Weft,
     },
     tester::End,
@@ -27,6 +30,8 @@ pub enum Topology {
     HostPod,
     /// From a pod to the wire between nodes: routed, or put into a tunnel. One switch.
     PodFabric,
+    /// From the wire between nodes to a pod: taken out of its tunnel. One switch.
+    FabricPod,
     /// From a pod to a pod of another node. Two switches.
     PodFabricPod,
     /// From one given device to another (--in, --out); what is between them is yours.
@@ -40,10 +45,39 @@ impl Topology {
             Self::PodPod => "pod-pod",
             Self::HostPod => "host-pod",
             Self::PodFabric => "pod-fabric",
+            Self::FabricPod => "fabric-pod",
             Self::PodFabricPod => "pod-fabric-pod",
             Self::P2p => "p2p",
         }
     }
+}
+
+/// What is between generator and sink.
+#[derive(Debug, Clone)]
+pub enum Dut {
+    /// One that is set up here.
+    System(&'static dyn System),
+    /// The user's own, by the name he gave it.
+    Given(String),
+}
+
+impl Dut {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::System(system) => system.name(),
+            Self::Given(name) => name,
+        }
+    }
+}
+
+/// How much of it there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// Threads of the switch.
+    pub threads: usize,
+    /// Queues of each device.
+    pub queues: usize,
 }
 
 /// Both ends, and what is between them; gone when dropped.
@@ -64,11 +98,13 @@ pub struct Path {
 /// Sources below this are not used: 64,000 flows for each destination port.
 const SRC_PORT: u16 = 1536;
 
+fn address(text: &str) -> Result<IpAddr, Error> {
+    text.parse().map_err(|_| Error::Usage(format!("{text} is no address")))
+}
+
 fn headers(macs: (Mac, Mac), src: &str, dst: &str) -> Result<Headers, Error> {
-    let parse =
-        |text: &str| text.parse::<IpAddr>().map_err(|_| Error::Usage(format!("{text} is no address")));
-    let dst = parse(dst)?.into();
-    Ok(Headers { macs, src: parse(src)?, dst, src_port: SRC_PORT, dst_ports: (9, 9), vxlan: None })
+    let dst = address(dst)?.into();
+    Ok(Headers { macs, src: address(src)?, dst, src_port: SRC_PORT, dst_ports: (9, 9), vxlan: None })
 }
 
 fn weft(system: &dyn System) -> Result<Weft, Error> {
@@ -83,18 +119,21 @@ fn weft(system: &dyn System) -> Result<Weft, Error> {
 }
 
 /// Sets it up, and waits until it carries traffic.
-pub fn set_up(topology: Topology, system: &dyn System, options: &Options) -> Result<Path, Error> {
+pub fn set_up(topology: Topology, dut: &Dut, scale: Scale, options: &Options) -> Result<Path, Error> {
+    let Dut::System(system) = dut else { return p2p(options) };
     match topology {
-        Topology::PodPod => pod_pod(system, options),
-        Topology::HostPod => host_pod(weft(system)?, options),
-        Topology::PodFabric => pod_fabric(weft(system)?, options),
-        Topology::PodFabricPod => pod_fabric_pod(weft(system)?, options),
+        Topology::PodPod => pod_pod(*system, scale, options),
+        Topology::HostPod => host_pod(shape(weft(*system)?, 1, scale, options)),
+        Topology::PodFabric => pod_fabric(shape(weft(*system)?, 1, scale, options), options.fabric),
+        Topology::FabricPod => fabric_pod(shape(weft(*system)?, 1, scale, options), options.fabric),
+        Topology::PodFabricPod => pod_fabric_pod(weft(*system)?, scale, options),
         Topology::P2p => p2p(options),
     }
 }
 
-fn pod_pod(system: &dyn System, options: &Options) -> Result<Path, Error> {
-    let cores = Cores { pods: options.cpu_tester, switch: options.cpu_switch };
+fn pod_pod(system: &dyn System, scale: Scale, options: &Options) -> Result<Path, Error> {
+    let Scale { threads, queues } = scale;
+    let cores = Cores { pods: options.sink_core(), switch: options.cpu_switch, threads, queues };
     let between = system.set_up(Pods::new()?, cores)?;
     between.pods.wait_until_reachable()?;
     let (a, b) = (&between.pods.a, &between.pods.b);
@@ -108,63 +147,94 @@ fn pod_pod(system: &dyn System, options: &Options) -> Result<Path, Error> {
     })
 }
 
-fn shape(kind: Weft, number: u8, options: &Options) -> Shape {
-    Shape { number, kind, pods: 1, core: options.cpu_switch, second_core: None, idle: "spin", fabric: None }
+fn shape(kind: Weft, number: u8, scale: Scale, options: &Options) -> Shape {
+    let cores = (options.cpu_switch..).take(scale.threads).collect();
+    Shape { number, kind, pods: 1, cores, queues: scale.queues, idle: "spin", fabric: None }
 }
 
 fn pids(nodes: &[&Node]) -> Vec<u32> {
     nodes.iter().filter_map(|node| node.pid()).collect()
 }
 
-fn host_pod(kind: Weft, options: &Options) -> Result<Path, Error> {
-    let mut node = Node::new(shape(kind, 1, options))?;
+fn host_pod(shape: Shape) -> Result<Path, Error> {
+    let mut node = Node::new(shape)?;
     node.start()?;
     let pod = &node.pods[0];
     Node::wait_until_reachable(&node.ns, &pod.address)?;
-    let host = weft_pmd::netns::run_in(Some(&namespace(node.ns.name())), || link("weft0"));
-    let mac = host.map_err(Error::io("the node's namespace"))??.mac;
     Ok(Path {
         generator: End::new(node.ns.name(), "weft0"),
         sink: End::new(pod.ns.name(), "eth0"),
-        headers: headers((mac, node.gateway_mac()), &node.address(), &pod.address)?,
+        headers: headers((mac_of(&node.ns, "weft0")?, node.gateway_mac()), &node.address(), &pod.address)?,
         mode: "host port: tap".into(),
         pids: pids(&[&node]),
         _guard: Box::new(node),
     })
 }
 
-/// Node 1, and whoever is at the other end of its uplink.
-fn with_uplink(kind: Weft, options: &Options, far: &NetNs) -> Result<Node, Error> {
-    let fabric = Some((options.fabric.name(), 2));
-    let node = Node::new(Shape { fabric, ..shape(kind, 1, options) })?;
-    node.connect(far, "192.0.2.2")?;
-    Ok(node)
+fn mac_of(ns: &NetNs, device: &str) -> Result<Mac, Error> {
+    let looked = weft_pmd::netns::run_in(Some(&namespace(ns.name())), || link(device));
+    Ok(looked.map_err(Error::io("the node's namespace"))??.mac)
 }
 
-fn pod_fabric(kind: Weft, options: &Options) -> Result<Path, Error> {
+/// Another node's, and that of a pod of its.
+const FAR: &str = "192.0.2.2";
+const FAR_POD: &str = "10.244.2.5";
+
+/// Node 1, and whoever is at the other end of its uplink.
+fn with_uplink(shape: Shape, fabric: Fabric) -> Result<(Node, NetNs), Error> {
     let far = NetNs::new("wire")?;
-    let mut node = with_uplink(kind, options, &far)?;
+    let mut node = Node::new(Shape { fabric: Some((fabric.name(), 2)), ..shape })?;
+    node.connect(&far, FAR)?;
     node.start()?;
-    Node::wait_until_reachable(&node.ns, "192.0.2.2")?;
+    Node::wait_until_reachable(&node.ns, FAR)?;
+    Ok((node, far))
+}
+
+fn pod_fabric(shape: Shape, fabric: Fabric) -> Result<Path, Error> {
+    let (node, far) = with_uplink(shape, fabric)?;
     let pod = &node.pods[0];
     Ok(Path {
         generator: End::new(pod.ns.name(), "eth0"),
         sink: End::new(far.name(), "uplink0"),
-        headers: headers((pod.mac, node.gateway_mac()), &pod.address, "10.244.2.5")?,
-        mode: format!("fabric {}", options.fabric.name()),
+        headers: headers((pod.mac, node.gateway_mac()), &pod.address, FAR_POD)?,
+        mode: format!("fabric {}", fabric.name()),
         pids: pids(&[&node]),
         _guard: Box::new((node, far)),
     })
 }
 
-fn pod_fabric_pod(kind: Weft, options: &Options) -> Result<Path, Error> {
-    let fabric = Some((options.fabric.name(), 1));
-    let core = options.cpu_switch_2.unwrap_or(options.cpu_switch);
+fn fabric_pod(shape: Shape, fabric: Fabric) -> Result<Path, Error> {
+    if fabric == Fabric::Geneve {
+        return Err(Error::Usage(
+            "--topo fabric-pod: the generator makes native and VXLAN frames only".into(),
+        ));
+    }
+    let (node, far) = with_uplink(shape, fabric)?;
+    let (pod, gateway) = (&node.pods[0], node.gateway_mac());
+    let mut headers = headers((FAR_MAC, mac_of(&node.ns, "uplink0")?), FAR_POD, &pod.address)?;
+    if fabric == Fabric::Vxlan {
+        let vni = VNI.try_into().map_err(|error| Error::Usage(format!("{error}")))?;
+        let addresses = (address(FAR)?, address(&node.address())?);
+        headers.vxlan = Some(Vxlan { vni, addresses, inner_macs: (gateway, gateway) });
+    }
+    Ok(Path {
+        generator: End::new(far.name(), "uplink0"),
+        sink: End::new(pod.ns.name(), "eth0"),
+        headers,
+        mode: format!("fabric {}", fabric.name()),
+        pids: pids(&[&node]),
+        _guard: Box::new((node, far)),
+    })
+}
+
+fn pod_fabric_pod(kind: Weft, scale: Scale, options: &Options) -> Result<Path, Error> {
+    let first = options.cpu_switch_2.unwrap_or(options.cpu_switch);
     // Two threads that spin would take turns of milliseconds on one core.
-    let idle = if core == options.cpu_switch { "adaptive" } else { "spin" };
-    let mut two = Node::new(Shape { fabric, core, idle, ..shape(kind, 2, options) })?;
-    let mut one =
-        Node::new(Shape { idle, fabric: Some((options.fabric.name(), 2)), ..shape(kind, 1, options) })?;
+    let idle = if first == options.cpu_switch { "adaptive" } else { "spin" };
+    let fabric = |other| Some((options.fabric.name(), other));
+    let cores = (first..).take(scale.threads).collect();
+    let mut two = Node::new(Shape { fabric: fabric(1), cores, idle, ..shape(kind, 2, scale, options) })?;
+    let mut one = Node::new(Shape { fabric: fabric(2), idle, ..shape(kind, 1, scale, options) })?;
     one.connect(&two.ns, &two.address())?;
     one.start()?;
     two.start()?;
@@ -197,13 +267,10 @@ fn p2p(options: &Options) -> Result<Path, Error> {
 }
 
 /// A veth pair and nothing else: what generator and sink do alone.
-pub fn bare() -> Result<Path, Error> {
+pub fn bare(queues: usize) -> Result<Path, Error> {
     let (a, b) = (NetNs::new("self-a")?, NetNs::new("self-b")?);
-    let link = ["ip", "link", "add", "eth0", "netns", a.name(), "type", "veth", "peer", "name", "eth0"];
-    output(&[&link[..], &["netns", b.name()]].concat())?;
-    for ns in [&a, &b] {
-        ns.ip(&["link", "set", "eth0", "up"])?;
-    }
+    veth(&a, "eth0", &b, "eth0", Mac([2, 0, 0, 0, 0, 2]), queues)?;
+    b.ip(&["link", "set", "eth0", "up"])?;
     Ok(Path {
         generator: End::new(a.name(), "eth0"),
         sink: End::new(b.name(), "eth0"),
@@ -212,9 +279,4 @@ pub fn bare() -> Result<Path, Error> {
         pids: Vec::new(),
         _guard: Box::new((a, b)),
     })
-}
-
-/// Systems by their names; p2p has one, which nobody set up here.
-pub fn systems(options: &Options) -> Result<Vec<&'static dyn System>, Error> {
-    by_names(&options.systems)
 }
