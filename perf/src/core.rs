@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Instant};
 
 use crossbeam::channel;
 use weft_dataplane::{
+    capture::Capture,
     key::HashSecret,
     mailbox::{Exits, Mailbox},
     publish::Publisher,
@@ -222,13 +223,16 @@ impl Bench {
     }
 }
 
-/// Runs a case on this core.
-pub fn run(setup: &Setup) -> std::io::Result<Outcome> {
+/// Runs a case on this core, with somebody watching or not.
+pub fn run(setup: &Setup, capture: Option<Arc<Capture>>) -> std::io::Result<Outcome> {
     let alone = match setup.case {
-        Case::Mixed => Some(run(&Setup { case: Case::Rules, ..*setup })?),
+        Case::Mixed => Some(run(&Setup { case: Case::Rules, ..*setup }, capture.clone())?),
         _ => None,
     };
     let mut bench = thread(setup)?;
+    if let Some(capture) = capture {
+        let _ = bench.commands.send(Command::Capture(capture)); // the thread is there
+    }
     let (start, mut ahead_ns) = (Instant::now(), 0);
     // Every flow is in the table before counting begins. Unless new ones are what is measured: then all are forgotten
     // again, so that what is measured is neither the kernel's memory nor the table's growth, and it ends with the last.

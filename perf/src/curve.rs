@@ -48,7 +48,7 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         for (case, ipv6, flows) in points() {
             progress.begin(&format!("run {run} of {}, {}, {flows} flows", options.runs, case.word()));
             let setup = Setup { case, flows, rules: 0, ipv6, seconds: options.seconds };
-            let outcome = core::run(&setup).map_err(Error::io("the path in memory"))?;
+            let outcome = core::run(&setup, None).map_err(Error::io("the path in memory"))?;
             progress.say(&format!("{:.1} cycles a packet", outcome.cycles_per_packet));
             verb::add(&mut results, &setup, &outcome);
             progress.done();

@@ -1,10 +1,17 @@
 //! `weft-perf core`: cases by numbers of flows, and what comes out noted and told.
 
+use std::sync::Arc;
+
 use clap::Args;
+
+use weft_dataplane::{
+    capture::{Capture, Point, Spec},
+    filter::{Filter, Instruction},
+};
 
 use super::{Case, Outcome, Setup, run as run_once};
 use crate::{
-    lab::{Error, pause, pin, watch},
+    lab::{Error, output, pause, pin, watch},
     results::{Axes, Better, Figure, Output, Results, System, axes},
 };
 
@@ -23,6 +30,10 @@ pub struct Options {
     /// IPv6 rather than IPv4.
     #[arg(long)]
     pub ipv6: bool,
+    /// Have a capture at both ports, received and sent, meanwhile: tcpdump's words. Nobody reads it, so that what it costs is the
+    /// filter, if nothing matches.
+    #[arg(long, value_name = "FILTER")]
+    pub capture: Option<String>,
     /// Runs of each, in turns; the median counts.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
@@ -66,12 +77,18 @@ pub fn run(options: &Options) -> Result<bool, Error> {
     watch()?;
     pin(options.cpu)?;
     let mut results = results("core", options.cpu);
+    let filter = options.capture.as_deref().map(compile).transpose()?;
+    if let Some(words) = &options.capture {
+        results.notes.push(format!("With a capture at both ports, received and sent: `{words}`."));
+    }
     for _ in 0..options.runs {
         for case in &options.cases {
             for flows in &options.flows {
                 let Options { rules, ipv6, seconds, .. } = *options;
                 let setup = Setup { case: *case, flows: (*flows).max(1), rules, ipv6, seconds };
-                let outcome = run_once(&setup).map_err(Error::io(format!("{} in memory", case.word())))?;
+                let what = || Error::io(format!("{} in memory", case.word()));
+                let capture = filter.as_ref().map(|program| watcher(program)).transpose()?;
+                let outcome = run_once(&setup, capture).map_err(what())?;
                 add(&mut results, &setup, &outcome);
                 if !options.output.is_for_a_program() {
                     print(&setup, &outcome);
@@ -81,6 +98,29 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         }
     }
     options.output.finish(&results)
+}
+
+/// A filter, compiled by tcpdump.
+fn compile(words: &str) -> Result<Vec<Instruction>, Error> {
+    let said = output(&["tcpdump", "-y", "EN10MB", "-ddd", words])?;
+    let instruction = |line: &str| {
+        let mut fields = line.split(' ').map(|field| field.parse::<u32>().ok());
+        let mut next = || fields.next().flatten();
+        let (code, jt, jf, k) = (next()?, next()?, next()?, next()?);
+        Some(Instruction { code: code.try_into().ok()?, jt: jt.try_into().ok()?, jf: jf.try_into().ok()?, k })
+    };
+    let program: Option<Vec<_>> = said.lines().skip(1).map(instruction).collect(); // the first line: how many
+    program.ok_or_else(|| Error::unread("tcpdump -ddd", "program", &said))
+}
+
+/// A capture of everything that it says yes to.
+fn watcher(program: &[Instruction]) -> Result<Arc<Capture>, Error> {
+    const MEMORY: usize = 1 << 20;
+    const SNAP: usize = 256;
+    let filter = Filter::load(program).map_err(|error| Error::Usage(format!("--capture: {error}")))?;
+    let points = vec![Point::In, Point::Out];
+    let spec = Spec { ports: None, mac: None, points, filter: Some(filter), snap: SNAP };
+    Capture::new(spec, MEMORY).map(Arc::new).map_err(Error::io("a capture"))
 }
 
 impl Case {
