@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 use weft_dataplane::reason::DropReason;
 use weft_tests::{packets::Eth, sim::Sim};
-use weftd::{config, switch::Names, trace::Scene};
+use weftd::{
+    config,
+    switch::{Names, View},
+};
 
 use crate::{bridge, router};
 
@@ -26,10 +29,10 @@ fn hits(sim: &Sim) -> Vec<(u64, u64)> {
 fn compare(sim: &mut Sim, config: &str, port: &str, bytes: &[u8]) -> Result<(), TestCaseError> {
     let config = config::parse(config).expect("it was parsed before");
     let (snapshot, before, counted) = (sim.snapshot(), drops(sim), hits(sim));
-    let names = Names::new(&sim.desired, &sim.facts, &snapshot);
-    let scene = Scene { config: &config, desired: &sim.desired, snapshot: &snapshot, names: &names };
-    let from = scene.sender(port).expect("a port").port;
-    let (traced, _) = scene.what_if(from, bytes, sim.now_ns).expect("memory");
+    let names = Names::new(&sim.desired, &sim.facts, &snapshot).into();
+    let view = View { config: &config, desired: &sim.desired, snapshot: snapshot.clone(), names };
+    let from = view.sender(port).expect("a port").port;
+    let (traced, _) = view.what_if(from, bytes, sim.now_ns).expect("memory");
     prop_assert_eq!((drops(sim), hits(sim)), (before.clone(), counted), "asking counts nothing");
     prop_assert_eq!(sim.snapshot().generation, snapshot.generation);
     sim.put(port, bytes.to_vec());

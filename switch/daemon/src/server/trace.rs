@@ -16,12 +16,7 @@ use weft_dataplane::{
 use weft_wire::ThreadId;
 
 use super::{Session, filter};
-use crate::{
-    packet,
-    plan::describe_program,
-    switch::Names,
-    trace::{Scene, differences},
-};
+use crate::{config, desired::Desired, packet, switch::View, trace::differences};
 
 fn invalid(problem: impl Into<String>) -> Error {
     Error::new(Code::Invalid, problem)
@@ -34,60 +29,57 @@ pub(super) fn unix_ms() -> u64 {
 
 impl Session {
     pub(super) fn trace_what_if(&self, call: &Trace) -> Result<TraceReply, Error> {
-        let names = self.switch.history.names();
-        let scene = self.scene(&names);
-        let candidate = match &call.against {
+        let view = self.switch.view();
+        let against = match &call.against {
             Some(toml) => {
-                let config = crate::config::parse(toml).map_err(invalid)?;
-                Some(self.switch.candidate(config)?)
+                let config = config::parse(toml).map_err(invalid)?;
+                let desired = Desired::try_from(&config)?;
+                Some((config, desired))
             }
             None => None,
         };
-        let bytes = frame(&scene, call)?;
-        let (mut now, key) = self.packet(&scene, &call.from, &bytes)?;
+        let bytes = frame(&view, call)?;
+        let (mut now, key) = self.packet(&view, &call.from, &bytes)?;
         if let Some(key) = key {
-            now.cached = self.cached(&scene, &call.from, key)?;
+            now.cached = self.cached(&view, &call.from, key)?;
         }
-        let against = match &candidate {
-            Some(candidate) => Some(self.packet(&candidate.scene(), &call.from, &bytes)?.0),
+        let against = match &against {
+            Some((config, desired)) => {
+                let view = self.switch.view_of(config, desired);
+                Some(self.packet(&view, &call.from, &bytes)?.0)
+            }
             None => None,
         };
         let differences = against.as_ref().map(|against| differences(&now, against)).unwrap_or_default();
         Ok(TraceReply { now, against, differences })
     }
 
-    /// The configuration in force.
-    pub(super) fn scene<'a>(&'a self, names: &'a Names) -> Scene<'a> {
-        let switch = &self.switch;
-        Scene { config: &switch.config, desired: &switch.desired, snapshot: switch.runtime.snapshot(), names }
-    }
-
     fn packet(
         &self,
-        scene: &Scene<'_>,
+        view: &View<'_>,
         from: &str,
         bytes: &[u8],
     ) -> Result<(TracedPacket, Option<FlowKey>), Error> {
-        let from = scene.sender(from)?;
-        let (packet, key) = scene
+        let from = view.sender(from)?;
+        let (packet, key) = view
             .what_if(from.port, bytes, self.switch.runtime.now_ns())
             .map_err(|error| Error::new(Code::Unavailable, error.to_string()))?;
         Ok((TracedPacket { at_ms: unix_ms(), ..packet }, key))
     }
 
     /// What the threads that own the port's queues know of a flow.
-    fn cached(&self, scene: &Scene<'_>, from: &str, key: FlowKey) -> Result<Vec<TraceCached>, Error> {
-        let from = scene.sender(from)?;
+    fn cached(&self, view: &View<'_>, from: &str, key: FlowKey) -> Result<Vec<TraceCached>, Error> {
+        let from = view.sender(from)?;
         let mut owners: Vec<ThreadId> =
-            scene.snapshot.port(from.port).map_or(Vec::new(), |port| port.owners.clone());
+            view.snapshot.port(from.port).map_or(Vec::new(), |port| port.owners.clone());
         owners.sort_unstable();
         owners.dedup();
-        let view = self.switch.view();
         let cached = |owner: ThreadId| {
             let found = self.switch.runtime.flow(owner, key)?;
+            let view = self.switch.view_of_flow(&found.flow.state);
             Some(TraceCached {
                 core: self.switch.runtime.threads[owner.index()].core,
-                actions: describe_program(&found.flow.program, &view),
+                actions: view.program_words(&found.flow.program),
                 packets: found.flow.state.packets,
                 bytes: found.flow.state.bytes,
                 idle_ms: found.idle_ms.into(),
@@ -125,8 +117,8 @@ impl Session {
             let limits = format!("ask for 1 to {COUNT_MAX} packets, within 1 to {SECONDS_MAX} seconds");
             return Err(invalid("a live trace is bounded").remedy(limits));
         }
-        let names = self.switch.history.names();
-        let from = call.from.as_ref().map(|from| self.scene(&names).sender(from)).transpose()?;
+        let view = self.switch.view();
+        let from = call.from.as_ref().map(|from| view.sender(from)).transpose()?;
         let port = from.map(|from| from.port);
         let filter = call.filter.as_ref().map(filter::load).transpose()?;
         let wants =
@@ -153,21 +145,20 @@ impl Session {
     }
 
     fn traced(&self, thread: ThreadId, traced: &Traced) -> TracedPacket {
-        let names = self.switch.history.names_at(traced.generation);
         let ago_ms = self.switch.runtime.now_ns().saturating_sub(traced.at_ns) / 1_000_000;
         TracedPacket {
             at_ms: unix_ms().saturating_sub(ago_ms),
             core: self.switch.runtime.threads.get(thread.index()).map(|thread| thread.core),
-            ..self.scene(&names).describe(traced)
+            ..self.switch.view_at(traced.generation).describe(traced)
         }
     }
 }
 
 /// The packet's bytes.
-fn frame(scene: &Scene<'_>, call: &Trace) -> Result<Vec<u8>, Error> {
+fn frame(view: &View<'_>, call: &Trace) -> Result<Vec<u8>, Error> {
     match &call.packet {
         TracePacket::Words(spec) => {
-            let defaults = scene.defaults(&scene.sender(&call.from)?, spec)?;
+            let defaults = view.defaults(&view.sender(&call.from)?, spec)?;
             packet::build(spec, defaults).map_err(invalid)
         }
         TracePacket::Hex(hex) => packet::unhex(hex).map_err(invalid),

@@ -9,10 +9,10 @@ use weft_ctl_api::{
 use weft_dataplane::snapshot::Mode;
 use weft_wire::{Mac, PortId};
 
-use super::Scene;
 use crate::{
     desired::{Endpoint, Network, Role},
     packet::Defaults,
+    switch::View,
 };
 
 /// Where a packet comes from.
@@ -42,7 +42,7 @@ fn source(spec: &PacketSpec) -> Option<IpAddr> {
     }
 }
 
-impl<'a> Scene<'a> {
+impl<'a> View<'a> {
     /// The endpoint or port of that name.
     pub fn sender(&self, name: &str) -> Result<Sender<'a>, Error> {
         let desired = self.desired;
