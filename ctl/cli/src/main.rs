@@ -176,6 +176,7 @@ mod tests {
         "drops web",
         "trace --from web tcp 10.0.0.5:33000 > 10.0.0.6:80 flags syn",
         "trace --from web --against new.toml icmp 10.0.0.5 > 10.0.0.6",
+        "trace --from peer:node-b --network pods udp 10.244.1.7:1 > 10.0.0.5:2",
         "trace --from uplink --pcap x.pcap --frame 7",
         "trace --from web --hex 0200",
         "trace --live --from web tcp port 80 -n 20 --seconds 5",
@@ -242,6 +243,7 @@ mod tests {
             ("top --view prots", "ports"),
             ("trace tcp 10.0.0.5:1 > 10.0.0.6:2", "--from"),
             ("trace --live --against x.toml", "--against"),
+            ("trace --live --network pods", "--network"),
             ("trace --from a --hex 02 --pcap x", "--pcap"),
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));

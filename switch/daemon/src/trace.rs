@@ -2,6 +2,7 @@
 //!
 //! Pure: the same packet and [`View`] give the same words.
 
+mod peer;
 mod sender;
 mod steps;
 

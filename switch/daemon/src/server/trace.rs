@@ -7,16 +7,16 @@ use std::{
 
 use weft_ctl_api::{
     Code, Error,
-    trace::{Trace, TraceCached, TraceLive, TracePacket, TraceReply, TraceSeen, TraceStarted, TracedPacket},
+    trace::{Trace, TraceCached, TraceLive, TraceReply, TraceSeen, TraceStarted, TracedPacket},
 };
 use weft_dataplane::{
     key::FlowKey,
     trace::{Traced, live::Live},
 };
-use weft_wire::ThreadId;
+use weft_wire::{PortId, ThreadId};
 
 use super::{Session, filter};
-use crate::{config, desired::Desired, packet, switch::View, trace::differences};
+use crate::{config, desired::Desired, switch::View, trace::differences};
 
 fn invalid(problem: impl Into<String>) -> Error {
     Error::new(Code::Invalid, problem)
@@ -38,15 +38,17 @@ impl Session {
             }
             None => None,
         };
-        let bytes = frame(&view, call)?;
-        let (mut now, key) = self.packet(&view, &call.from, &bytes)?;
+        let from = view.sender(&call.from)?;
+        let bytes = view.frame(&from, &call.packet, call.network.as_deref())?;
+        let (mut now, key) = self.packet(&view, from.port, &bytes)?;
         if let Some(key) = key {
-            now.cached = self.cached(&view, &call.from, key)?;
+            now.cached = self.cached(&view, from.port, key);
         }
         let against = match &against {
             Some((config, desired)) => {
                 let view = self.switch.view_of(config, desired);
-                Some(self.packet(&view, &call.from, &bytes)?.0)
+                let port = view.same_sender(&call.from, &from)?;
+                Some(self.packet(&view, port, &bytes)?.0)
             }
             None => None,
         };
@@ -57,21 +59,19 @@ impl Session {
     fn packet(
         &self,
         view: &View<'_>,
-        from: &str,
+        from: PortId,
         bytes: &[u8],
     ) -> Result<(TracedPacket, Option<FlowKey>), Error> {
-        let from = view.sender(from)?;
         let (packet, key) = view
-            .what_if(from.port, bytes, self.switch.runtime.now_ns())
+            .what_if(from, bytes, self.switch.runtime.now_ns())
             .map_err(|error| Error::new(Code::Unavailable, error.to_string()))?;
         Ok((TracedPacket { at_ms: unix_ms(), ..packet }, key))
     }
 
     /// What the threads that own the port's queues know of a flow.
-    fn cached(&self, view: &View<'_>, from: &str, key: FlowKey) -> Result<Vec<TraceCached>, Error> {
-        let from = view.sender(from)?;
+    fn cached(&self, view: &View<'_>, from: PortId, key: FlowKey) -> Vec<TraceCached> {
         let mut owners: Vec<ThreadId> =
-            view.snapshot.port(from.port).map_or(Vec::new(), |port| port.owners.clone());
+            view.snapshot.port(from).map_or(Vec::new(), |port| port.owners.clone());
         owners.sort_unstable();
         owners.dedup();
         let cached = |owner: ThreadId| {
@@ -86,7 +86,7 @@ impl Session {
                 stale: found.stale,
             })
         };
-        Ok(owners.into_iter().filter_map(cached).collect())
+        owners.into_iter().filter_map(cached).collect()
     }
 }
 
@@ -121,8 +121,11 @@ impl Session {
         let from = call.from.as_ref().map(|from| view.sender(from)).transpose()?;
         let port = from.map(|from| from.port);
         let filter = call.filter.as_ref().map(filter::load).transpose()?;
-        let wants =
-            Box::new(move |packet: &[u8]| filter.as_ref().is_none_or(|filter| filter.accepts(packet)));
+        let is_from = from.and_then(|from| from.peer()).map(|peer| view.sent_by(peer));
+        let wants = Box::new(move |packet: &[u8]| {
+            is_from.as_ref().is_none_or(|is_from| is_from(packet))
+                && filter.as_ref().is_none_or(|filter| filter.accepts(packet))
+        });
         let until_ns = now_ns + call.seconds * 1_000_000_000;
         let live = Arc::new(Live::new(port, wants, call.count, until_ns));
         self.switch.runtime.trace(&live);
@@ -151,16 +154,5 @@ impl Session {
             core: self.switch.runtime.threads.get(thread.index()).map(|thread| thread.core),
             ..self.switch.view_at(traced.generation).describe(traced)
         }
-    }
-}
-
-/// The packet's bytes.
-fn frame(view: &View<'_>, call: &Trace) -> Result<Vec<u8>, Error> {
-    match &call.packet {
-        TracePacket::Words(spec) => {
-            let defaults = view.defaults(&view.sender(&call.from)?, spec)?;
-            packet::build(spec, defaults).map_err(invalid)
-        }
-        TracePacket::Hex(hex) => packet::unhex(hex).map_err(invalid),
     }
 }

@@ -65,6 +65,11 @@ impl Names {
         PortId::from_index(index as u16)
     }
 
+    /// The other node of a name.
+    pub fn peer_id(&self, name: &str) -> Option<PeerId> {
+        self.peers.iter().position(|peer| peer == name).map(|index| PeerId(index as u16))
+    }
+
     /// Every port.
     pub fn port_ids(&self) -> impl Iterator<Item = PortId> {
         let known = self.ports.iter().enumerate().filter(|(_, name)| name.is_some());
