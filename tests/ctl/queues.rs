@@ -81,10 +81,12 @@ fn the_busiest_thread_is_relieved() {
     let table = weftd.must(&["pmd", "rebalance", "--apply"]);
     assert!(table.contains("1 queue moved") && table.contains("0 ←"), "{table}");
     assert_ne!(cores(&weftd)[1], cores(&weftd)[3], "{table}");
-    // Another look never plans anything worse than what is.
-    let next = rebalance(&weftd, "--plan");
-    let busiest = |when: &str| share(&next, 0, when).max(share(&next, 1, when));
-    assert!(busiest("after") <= busiest("before") + 0.1, "{next}");
+    // Another look takes nothing back.
+    for _ in 0..3 {
+        let next = rebalance(&weftd, "--plan");
+        assert!(next["summary"].as_str().is_some_and(|said| said.contains("stay where they are")), "{next}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
     // What the generators make still arrives, all of it: nothing but a moment passes between the two counts.
     assert!(weftd.must(&["drops"]).contains("no drops"), "{}", weftd.must(&["drops"]));
     let sent = || weftd.json(&["stats", "sink"])["queues"][0]["tx_packets"].as_u64();

@@ -75,6 +75,7 @@ impl Session {
                 before: self.core(load.owner),
                 after: self.core(to),
                 percent: load.percent,
+                noise: load.noise,
                 pinned: load.pinned,
             });
         }
@@ -85,7 +86,7 @@ impl Session {
         }
         let count = if moves.len() == 1 { "1 queue".into() } else { format!("{} queues", moves.len()) };
         let summary = match (moves.is_empty(), call.apply) {
-            (true, _) => "nothing to gain: queues stay where they are".into(),
+            (true, _) => "nothing to gain that is sure: queues stay where they are".into(),
             (false, true) => format!("{count} moved"),
             (false, false) => format!("{count} would be moved"),
         };
