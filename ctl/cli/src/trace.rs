@@ -14,28 +14,37 @@ use crate::{Session, filter, print_line, render::Render};
 
 const HELP: &str = "\
 A packet in words:
-  [mac SRC > DST] [vlan ID] WHAT [ttl N] [dscp N] [df] [fragment OFFSET[+]] [size BYTES]
-  WHAT: tcp SRC:PORT > DST:PORT [flags syn,ack]   udp SRC:PORT > DST:PORT   sctp SRC:PORT > DST:PORT
-        icmp SRC > DST [echo | echo-reply | type N code N]   the same with IPv6 addresses: icmp6
-        icmp6 SRC > DST solicit TARGET   ip PROTOCOL SRC > DST
-        arp who-has TARGET tell SENDER   arp reply SENDER to TARGET   ethertype 0x88cc
-  IPv6 addresses with a port are in brackets; size is the frame's. What is left out is as whoever sends it would fill
-  it in: MACs, flags syn, ttl 64. `weftctl drops --last` shows packets in the same words.
-Quote it: > is the shell's, too.
+  [mac SRC > DST] [vlan ID] WHAT [ttl N] [dscp N] [df]
+      [fragment OFFSET[+]] [size BYTES]
+  WHAT is one of
+      tcp SRC:PORT > DST:PORT [flags syn,ack]
+      udp SRC:PORT > DST:PORT
+      sctp SRC:PORT > DST:PORT
+      icmp SRC > DST [echo | echo-reply | type N code N]
+      icmp6 SRC > DST [echo | echo-reply | type N code N | solicit TARGET]
+      ip PROTOCOL SRC > DST
+      arp who-has TARGET tell SENDER
+      arp reply SENDER to TARGET
+      ethertype 0x88cc
 
-What another node sends (--from peer:NAME) comes in by the uplink, as that node sends it: inside its tunnel, where the
+IPv6 addresses with a port are in brackets; size is the frame's. What is left out is as whoever sends it would fill it in: \
+MACs, flags syn, ttl 64. `weftctl drops --last` shows packets in the same words. Quote it: > is the shell's, too.
+
+What another node sends (--from peer:NAME) comes in by the uplink, as that node sends it: inside its tunnel, where the \
 fabric has tunnels. The packet is then the one inside, routed already by that node.
 
-Asking about a packet sends, counts and learns nothing. It goes through the real path with the tables in force; a
-limit of new flows, full rings and full ports are not foreseen.
-A live trace shows real packets as they were when they were decided; while it runs, its PMD threads look at every
-packet (of --from, if that is said). One runs at a time.
+Asking about a packet sends, counts and learns nothing. It goes through the real path with the tables in force; a limit of \
+new flows, full rings and full ports are not foreseen.
+
+A live trace shows real packets as they were when they were decided; while it runs, its PMD threads look at every packet (of \
+--from, if that is said). One runs at a time.
 
 Examples:
   weftctl trace --from default/web-1 'tcp 10.244.0.5:33000 > 10.244.0.6:80'
-  weftctl trace --from peer:node-b 'tcp 10.244.1.7:80 > 10.244.0.5:33000 flags syn,ack'
+  weftctl trace --from peer:node-b 'icmp 10.244.1.7 > 10.244.0.5'
   weftctl trace --from uplink --pcap in.pcap --frame 3
-  weftctl trace --from default/web-1 --against new.toml 'udp 10.244.0.5:1 > 10.244.0.6:53'
+  weftctl trace --from default/web-1 --against new.toml \\
+      'udp 10.244.0.5:1 > 10.244.0.6:53'
   weftctl trace --live -n 20 tcp port 80 and host 10.244.0.5";
 
 #[derive(Debug, Args)]
