@@ -18,6 +18,10 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// others.
 const NOISE_SHARE: f64 = 0.1;
 
+/// A load that came out otherwise than planned is doubted for so long: what OVS-DPDK's auto load balance waits from one time to
+/// the next (`pmd-auto-lb-rebal-interval`, a minute unless set).
+const SURPRISE: Duration = Duration::from_secs(60);
+
 /// A queue: its port and its number.
 pub type QueueName = (String, u16);
 
@@ -38,6 +42,8 @@ pub(super) struct QueueWatch {
     samples: VecDeque<Sample>,
     /// Queues that somebody has put where they are.
     pinned: BTreeSet<QueueName>,
+    /// What each queue was to cost after they were last rebalanced, percent, and when that was.
+    expected: Option<(Instant, BTreeMap<QueueName, f64>)>,
 }
 
 /// How busy queues keep their threads.
@@ -65,6 +71,7 @@ impl Switch {
     /// A port that is opened again is another.
     pub(super) fn forget_queues(&mut self, port: &str) {
         self.queue_watch.pinned.retain(|(pinned, _)| pinned != port);
+        self.queue_watch.expected = None;
         self.queue_watch.samples.clear();
     }
 
@@ -93,6 +100,7 @@ impl Switch {
         let (threads, percents) = self.between(then, &now);
         let steps: Vec<_> =
             samples.iter().zip(samples.iter().skip(1)).map(|(then, now)| self.between(then, now).1).collect();
+        let expected = self.queue_watch.expected.as_ref().filter(|(since, _)| since.elapsed() < SURPRISE);
         let load = |(name, (owner, percent)): (QueueName, (ThreadId, f64))| {
             let steps: Vec<f64> =
                 steps.iter().map(|step| step.get(&name).map_or(0.0, |(_, percent)| *percent)).collect();
@@ -100,7 +108,7 @@ impl Switch {
             let load = QueueLoad {
                 owner,
                 percent,
-                noise: noise(percent, &steps),
+                noise: noise(percent, &steps, expected.and_then(|(_, all)| all.get(&name).copied())),
                 allowed: cores.iter().filter_map(|core| self.thread_of(*core)).collect(),
                 pinned: self.queue_watch.pinned.contains(&name),
             };
@@ -140,6 +148,19 @@ impl Switch {
     pub fn pin_queue(&mut self, name: &QueueName, to: ThreadId) -> Result<(), Error> {
         self.move_queue(name, to)?;
         self.queue_watch.pinned.insert(name.clone());
+        self.queue_watch.expected = None;
+        Ok(())
+    }
+
+    /// Moves queues, and remembers the loads they were moved for.
+    pub fn rebalance(&mut self, loads: &Loads, moves: &[(usize, ThreadId)]) -> Result<(), Error> {
+        for (index, to) in moves {
+            self.move_queue(&loads.queues[*index].0, *to)?;
+        }
+        if !moves.is_empty() {
+            let expected = loads.queues.iter().map(|(name, load)| (name.clone(), load.percent));
+            self.queue_watch.expected = Some((Instant::now(), expected.collect()));
+        }
         Ok(())
     }
 
@@ -175,16 +196,17 @@ impl Switch {
     }
 }
 
-/// How far a queue's load may be off that was measured in steps: twice the standard error of their mean, in which 19 of 20
-/// lie.
-fn noise(percent: f64, steps: &[f64]) -> f64 {
+/// How far a queue's load may be off that was measured in steps: the standard error of their mean; and as far as it came out
+/// otherwise than `expected`, since who was wrong once may be wrong again.
+fn noise(percent: f64, steps: &[f64], expected: Option<f64>) -> f64 {
     let count = steps.len() as f64;
     if steps.len() < 2 {
         return percent; // nothing is known
     }
     let mean = steps.iter().sum::<f64>() / count;
     let variance = steps.iter().map(|step| (step - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    (2.0 * (variance / count).sqrt()).max(percent * NOISE_SHARE)
+    let surprise = expected.map_or(0.0, |expected| (percent - expected).abs());
+    (variance / count).sqrt().max(percent * NOISE_SHARE).max(surprise)
 }
 
 #[cfg(test)]
@@ -193,12 +215,13 @@ mod tests {
 
     #[test]
     fn a_load_that_varies_is_known_less_well() {
-        let steady = noise(20.0, &[20.0; 16]);
+        let steady = noise(20.0, &[20.0; 16], None);
         assert_eq!(steady, 20.0 * NOISE_SHARE);
         // Half the time 10, half the time 30: standard deviation 10 or so, a quarter of it after 16 steps.
         let varying: Vec<f64> = (0..16).map(|step| if step % 2 == 0 { 10.0 } else { 30.0 }).collect();
-        assert!((noise(20.0, &varying) - 5.0).abs() < 0.2, "{}", noise(20.0, &varying));
-        assert!(noise(20.0, &varying[..4]) > noise(20.0, &varying));
-        assert_eq!(noise(20.0, &[20.0]), 20.0);
+        assert!((noise(20.0, &varying, None) - 2.5).abs() < 0.1, "{}", noise(20.0, &varying, None));
+        assert!(noise(20.0, &varying[..4], None) > noise(20.0, &varying, None));
+        assert_eq!(noise(20.0, &[20.0], None), 20.0);
+        assert_eq!(noise(20.0, &[20.0; 16], Some(35.0)), 15.0, "it was to be another");
     }
 }
