@@ -6,6 +6,7 @@ use weft_ctl_api::{Code, Error, trace::TracePacket};
 use weft_dataplane::{
     snapshot::{Hop, Mode},
     stats::PeerStats,
+    trace::live::Wants,
     tunnel::{Tunnel, Way, ecn},
 };
 use weft_wire::{Mac, eth::Ethernet, ethertype, ip};
@@ -127,7 +128,7 @@ impl View<'_> {
     }
 
     /// Tells packets of another node from others that come by the uplink: by their tunnel, or by their source address.
-    pub fn sent_by(&self, peer: &Peer) -> Box<dyn Fn(&[u8]) -> bool + Send + Sync> {
+    pub fn sent_by(&self, peer: &Peer) -> Wants {
         match &self.snapshot.unwraps {
             Some(unwraps) => {
                 let (unwraps, address) = (unwraps.clone(), ip::mapped(peer.address));
