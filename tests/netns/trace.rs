@@ -129,7 +129,10 @@ fn packets_of(weftd: &Weftd, peer: &str, (from, src): (&NetNs, &str), to: &str, 
         others();
         ping(from, to.parse().expect("an address"), 2, 56);
     });
-    seen.iter().for_each(|packet| agree(packet, &foretold));
+    for packet in &seen {
+        assert!(text(packet, "packet").contains(src), "somebody else's: {packet:#}");
+        agree(packet, &foretold);
+    }
     println!("{}", weftd.must(&["trace", "--from", peer, &words]));
 }
 
