@@ -270,7 +270,8 @@ proptest! {
             weftd::packet::hex(&left)
         );
         compare(&mut near, &here, "uplink", &made)?;
-        (near.finish(), far.finish());
+        near.finish();
+        far.finish();
     }
 }
 
