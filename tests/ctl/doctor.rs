@@ -4,8 +4,10 @@ use std::process::Command;
 
 use serde_json::Value;
 use weft_tests::{
+    cluster::{Cluster, Shape},
     daemon::{Weftd, binary},
     netns::{NetNs, require_root, veth},
+    node::Kind,
 };
 
 use crate::CONFIG;
@@ -62,5 +64,117 @@ fn what_is_wrong_with_a_running_switch_is_found_and_gone_when_mended() {
     let (code, findings) = doctor(&node, &socket, &[]);
     assert!(of(&findings, "v0", "problem")[0].contains("ip addr flush dev v0"), "{findings:?}");
     assert!(of(&findings, "weftd", "problem")[0].contains("port db is removed"), "{findings:?}");
+    assert_eq!(code, Some(1));
+}
+
+/// Somebody else's XDP program: it lets everything pass.
+fn other_program() -> tempfile::TempPath {
+    const SOURCE: &str = "__attribute__((section(\"xdp\"))) int somebody(void *ctx) { return 2; }\n\
+                          char allowed[] __attribute__((section(\"license\"))) = \"GPL\";\n";
+    let source = tempfile::Builder::new().suffix(".c").tempfile().expect("a file");
+    std::fs::write(source.path(), SOURCE).expect("writable");
+    let object = tempfile::Builder::new().suffix(".o").tempfile().expect("a file").into_temp_path();
+    let clang = Command::new("clang")
+        .args(["-O2", "-g", "-target", "bpf", "-c"])
+        .args([source.path(), "-o".as_ref(), &object])
+        .status();
+    assert!(clang.is_ok_and(|status| status.success()), "clang compiles for BPF, as pmd needs it");
+    object
+}
+
+#[test]
+fn programs_of_others_are_found_where_they_are_in_the_way() {
+    if !require_root() {
+        return;
+    }
+    let (node, pod) = (NetNs::new("ctl"), NetNs::new("pod"));
+    veth(&node, "v0", &pod, "eth0", 1);
+    let object = other_program();
+    let attach =
+        || node.ip(&["link", "set", "dev", "v0", "xdp", "obj", &object.to_string_lossy(), "sec", "xdp"]);
+    attach();
+    let (code, findings) = doctor(&node, "/nowhere", &["v0"]);
+    assert!(
+        of(&findings, "v0", "problem")[0].contains("somebody else's, somebody, is attached"),
+        "{findings:?}"
+    );
+    assert_eq!(code, Some(1));
+    node.ip(&["link", "set", "dev", "v0", "xdp", "off"]);
+    assert_eq!(of(&doctor(&node, "/nowhere", &["v0"]).1, "v0", "problem"), [""; 0]);
+    // A port that needs no XDP: whoever is there looks first.
+    let port = "[[port]]\nname = \"web\"\nkind = \"packet\"\ndevice = \"v0\"\n";
+    let weftd = Weftd::start(&node, &format!("{CONFIG}{port}"));
+    let socket = weftd.socket().display().to_string();
+    assert_eq!(of(&doctor(&node, &socket, &[]).1, "v0", "note"), [""; 0]);
+    attach();
+    let (code, findings) = doctor(&node, &socket, &[]);
+    assert!(of(&findings, "v0", "note")[0].contains("sees packets before weft does"), "{findings:?}");
+    assert_eq!(code, Some(0), "{findings:?}");
+}
+
+#[test]
+fn a_trunk_over_a_veth_is_told_to_look_at_the_other_end() {
+    if !require_root() {
+        return;
+    }
+    let (node, pod) = (NetNs::new("ctl"), NetNs::new("pod"));
+    veth(&node, "v0", &pod, "eth0", 1);
+    veth(&node, "v1", &pod, "eth1", 1);
+    let trunk = |name: &str, kind: &str| {
+        format!(
+            "[[port]]\nname = \"{name}\"\nkind = \"{kind}\"\ndevice = \"{name}\"\nrole = \"trunk\"\n\
+             networks = [\"lan\"]\n"
+        )
+    };
+    let lan = "[[network]]\nname = \"lan\"\nmode = \"bridged\"\nvlan = 10\n";
+    let config = format!("{CONFIG}{lan}{}{}", trunk("v0", "xsk"), trunk("v1", "packet"));
+    let weftd = Weftd::start(&node, &config);
+    let (code, findings) = doctor(&node, &weftd.socket().display().to_string(), &[]);
+    let notes = of(&findings, "v0", "note");
+    assert!(notes.iter().any(|note| note.contains("txvlan off")), "{findings:?}");
+    assert_eq!(of(&findings, "v1", "note"), [""; 0], "AF_PACKET is told of tags");
+    assert_eq!(code, Some(0), "{findings:?}");
+}
+
+#[test]
+fn a_fabric_that_is_well_and_one_that_is_not() {
+    if !require_root() {
+        return;
+    }
+    let cluster = Cluster::new(Shape {
+        nodes: 2,
+        uplink: Kind::Packet,
+        pods: &[Kind::Packet],
+        ..Shape::new("vxlan", true)
+    });
+    let node = &cluster.nodes[0];
+    let socket = node.weftd.socket().display().to_string();
+    let (code, findings) = doctor(&node.ns, &socket, &[]);
+    let good = of(&findings, "fabric", "good");
+    assert!(good.iter().any(|it| it.contains("1 peer with a next hop")), "{findings:?}");
+    assert!(good.iter().any(|it| it.contains("MTU 1450")), "{findings:?}");
+    assert_eq!(of(&findings, "uplink0", "note"), [""; 0], "weft's own tcx program is nobody else's");
+    assert_eq!(code, Some(0), "{findings:?}");
+    // A pod's port of 1500 bytes, and a node that nobody knows the way to.
+    node.weftd.must(&["port", "add", "large", "--kind", "tap", "--device", "large0", "--mtu", "1500"]);
+    node.weftd.must(&[
+        "fabric",
+        "peer",
+        "add",
+        "far",
+        "--address",
+        "203.0.113.9",
+        "--prefix",
+        "10.244.9.0/24",
+    ]);
+    let (code, findings) = doctor(&node.ns, &socket, &[]);
+    let note = &of(&findings, "fabric", "note")[0];
+    assert!(note.contains("1450 that uplink carries to n1 (large: 1500)"), "{note}");
+    assert!(note.contains("raise the underlay's by 50"), "{note}");
+    let problem = &of(&findings, "fabric", "problem")[0];
+    assert!(
+        problem.contains("no next hop to far") && problem.contains("ip route get 203.0.113.9"),
+        "{problem}"
+    );
     assert_eq!(code, Some(1));
 }

@@ -1,6 +1,6 @@
 //! Queues by load and by hand.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use serde_json::Value;
 use weft_tests::{
@@ -52,6 +52,22 @@ mac = "02:00:00:00:00:0d"
 addresses = ["10.244.0.13"]
 "#;
 
+/// A third one there makes it plain whatever else the machine does.
+const MORE: &str = r#"
+[[port]]
+name = "void"
+kind = "null"
+[[port]]
+name = "three"
+kind = "gen"
+[[endpoint]]
+name = "three"
+network = "pods"
+port = "three"
+mac = "02:00:00:00:00:0e"
+addresses = ["10.244.0.14"]
+"#;
+
 fn cores(weftd: &Weftd) -> Vec<Value> {
     let ports = weftd.json(&["port", "list"]);
     ports["ports"].as_array().expect("a list").iter().map(|port| port["cores"][0].clone()).collect()
@@ -69,22 +85,36 @@ fn the_busiest_thread_is_relieved() {
         return;
     }
     let node = NetNs::new("ctl");
-    let weftd = Weftd::start(&node, LOPSIDED);
-    assert_eq!(cores(&weftd), [0, 1, 0, 1]);
-    let plan = rebalance(&weftd, "--plan");
+    let weftd = Weftd::start(&node, &format!("{LOPSIDED}{MORE}"));
+    let begun = cores(&weftd);
+    // What varies much is known well enough after a while.
+    let until = |args: &[&str], says: &str| {
+        let said = RefCell::new(String::new());
+        weftd.wait_for(says, |weftd| {
+            let output = weftd.ctl(args);
+            said.replace(String::from_utf8_lossy(&output.stdout).into_owned());
+            said.borrow().contains(says)
+        });
+        said.into_inner()
+    };
+    let plan = until(&["--json", "pmd", "rebalance", "--plan"], "1 queue would be moved");
+    let plan: Value = serde_json::from_str(&plan).expect("JSON");
     let share =
         |reply: &Value, core: usize, when: &str| reply["threads"][core][when].as_f64().unwrap_or(-1.0);
     assert!(share(&plan, 1, "before") > share(&plan, 0, "before") + 20.0, "{plan}");
-    assert!(share(&plan, 1, "after") < share(&plan, 1, "before") - 20.0, "{plan}");
-    assert!(plan["applied"] == false && plan["summary"] == "1 queue would be moved", "{plan}");
-    assert_eq!(cores(&weftd), [0, 1, 0, 1], "a plan moves nothing");
-    let table = weftd.must(&["pmd", "rebalance", "--apply"]);
-    assert!(table.contains("1 queue moved") && table.contains("0 ←"), "{table}");
-    assert_ne!(cores(&weftd)[1], cores(&weftd)[3], "{table}");
-    // Another look never plans anything worse than what is.
-    let next = rebalance(&weftd, "--plan");
-    let busiest = |when: &str| share(&next, 0, when).max(share(&next, 1, when));
-    assert!(busiest("after") <= busiest("before") + 0.1, "{next}");
+    assert!(share(&plan, 1, "after") < share(&plan, 1, "before") - 10.0, "{plan}");
+    assert_eq!(plan["applied"], false, "{plan}");
+    assert_eq!(cores(&weftd), begun, "a plan moves nothing");
+    let table = until(&["pmd", "rebalance", "--apply"], "1 queue moved");
+    assert!(table.contains("0 ←"), "{table}");
+    let moved = cores(&weftd).iter().zip(&begun).filter(|(now, then)| now != then).count();
+    assert_eq!(moved, 1, "{table}");
+    // Another look takes nothing back.
+    for _ in 0..3 {
+        let next = rebalance(&weftd, "--plan");
+        assert!(next["summary"].as_str().is_some_and(|said| said.contains("stay where they are")), "{next}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
     // What the generators make still arrives, all of it: nothing but a moment passes between the two counts.
     assert!(weftd.must(&["drops"]).contains("no drops"), "{}", weftd.must(&["drops"]));
     let sent = || weftd.json(&["stats", "sink"])["queues"][0]["tx_packets"].as_u64();

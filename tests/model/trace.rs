@@ -1,9 +1,14 @@
-//! What a trace says of a packet is what happens to it, and asking leaves no trace.
+//! What a trace says of a packet is what happens to it, and asking leaves no trace. A packet of another node is the one that
+//! node sends.
 
 use proptest::prelude::*;
+use weft_ctl_api::{spec::Config, trace::TracePacket};
 use weft_dataplane::reason::DropReason;
 use weft_tests::{packets::Eth, sim::Sim};
-use weftd::{config, switch::Names, trace::Scene};
+use weftd::{
+    config,
+    switch::{Names, View},
+};
 
 use crate::{bridge, router};
 
@@ -22,14 +27,27 @@ fn hits(sim: &Sim) -> Vec<(u64, u64)> {
     sim.facts.rules.values().map(|rule| rule.stats.total()).collect()
 }
 
+fn view<'a>(sim: &'a Sim, config: &'a Config) -> View<'a> {
+    let snapshot = sim.snapshot();
+    let names = Names::new(&sim.desired, &sim.facts, &snapshot).into();
+    View { config, desired: &sim.desired, snapshot, names }
+}
+
+/// A packet in words, as its sender sends it.
+fn frame(sim: &Sim, config: &str, from: &str, words: &str) -> Vec<u8> {
+    let config = config::parse(config).expect("it was parsed before");
+    let view = view(sim, &config);
+    let packet = TracePacket::Words(words.parse().expect("a packet"));
+    view.frame(&view.sender(from).expect("a sender"), &packet, None).expect("a frame")
+}
+
 /// Asks about a packet, then sends it: compares what leaves, and the drops.
 fn compare(sim: &mut Sim, config: &str, port: &str, bytes: &[u8]) -> Result<(), TestCaseError> {
     let config = config::parse(config).expect("it was parsed before");
     let (snapshot, before, counted) = (sim.snapshot(), drops(sim), hits(sim));
-    let names = Names::new(&sim.desired, &sim.facts, &snapshot);
-    let scene = Scene { config: &config, desired: &sim.desired, snapshot: &snapshot, names: &names };
-    let from = scene.sender(port).expect("a port").port;
-    let (traced, _) = scene.what_if(from, bytes, sim.now_ns).expect("memory");
+    let view = view(sim, &config);
+    let from = view.sender(port).expect("a port").port;
+    let (traced, _) = view.what_if(from, bytes, sim.now_ns).expect("memory");
     prop_assert_eq!((drops(sim), hits(sim)), (before.clone(), counted), "asking counts nothing");
     prop_assert_eq!(sim.snapshot().generation, snapshot.generation);
     sim.put(port, bytes.to_vec());
@@ -88,6 +106,92 @@ fn rules() -> impl Strategy<Value = String> {
     })
 }
 
+/// One of two nodes, each the other's peer.
+fn node(index: usize, mode: &str, is_v4: bool, fabric: &str) -> String {
+    let other = 1 - index;
+    let addresses = |node: usize| [format!("192.0.2.{}", 1 + node), format!("2001:db8::{}", 1 + node)];
+    let [v4, v6] = addresses(index);
+    let (near, far) = (usize::from(!is_v4), usize::from(is_v4));
+    let (peer, also) = (&addresses(other)[near], &addresses(other)[far]);
+    format!(
+        r#"
+[node]
+name = "n{index}"
+addresses = ["{v4}", "{v6}"]
+[pmd]
+cores = [0]
+flows = 256
+[[network]]
+name = "lan"
+mode = "bridged"
+vni = 7
+[[network]]
+name = "pods"
+vni = 42
+prefixes = ["10.244.{index}.0/24", "fd00:244:{index}::/64"]
+gateways = ["10.244.{index}.1", "fd00:244:{index}::1"]
+[[port]]
+name = "uplink"
+kind = "xsk"
+role = "fabric"
+device = "ens1"
+[[port]]
+name = "host"
+kind = "tap"
+role = "host"
+device = "weft0"
+[[port]]
+name = "pod"
+kind = "xsk"
+device = "pod"
+[[endpoint]]
+name = "pod"
+network = "pods"
+port = "pod"
+mac = "02:00:00:00:0{index}:0a"
+addresses = ["10.244.{index}.10", "fd00:244:{index}::10"]
+[[port]]
+name = "lan"
+kind = "xsk"
+device = "lan"
+role = "access"
+network = "lan"
+[fabric]
+mode = "{mode}"
+{fabric}
+[[fabric.peer]]
+name = "n{other}"
+address = "{peer}"
+addresses = ["{also}"]
+prefixes = ["10.244.{other}.0/24", "fd00:244:{other}::/64"]
+"#
+    )
+}
+
+/// A frame without what the other node need not know or agree on: the underlay's MACs, the flow's hash.
+fn anonymous(mut frame: Vec<u8>, is_tunnelled: bool) -> Vec<u8> {
+    frame[..12].fill(0);
+    let is_v4 = frame[12..14] == [8, 0];
+    if is_tunnelled {
+        let port = if is_v4 { 34 } else { 54 };
+        frame[port..port + 2].fill(0);
+    }
+    if is_tunnelled && !is_v4 {
+        frame[15] &= 0xf0; // the flow label,
+        frame[16..18].fill(0);
+        frame[60..62].fill(0); // and the checksum, which covers the port
+    }
+    frame
+}
+
+const MODES: [(&str, &str); 5] = [
+    ("native", ""),
+    ("vxlan", ""),
+    ("vxlan", "dscp = 46\nudp_port = 8472"),
+    ("geneve", ""),
+    ("geneve", "dscp = 0"),
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
@@ -128,5 +232,77 @@ proptest! {
             sim.check_laws();
         }
         sim.finish();
+    }
+
+    /// What another node sends, here and there; sent on by this one, it does what was said.
+    #[test]
+    fn a_packet_of_another_node_is_as_that_node_sends_it(
+        (mode, fabric) in prop::sample::select(&MODES[..]),
+        (underlay_v4, is_v4) in (any::<bool>(), any::<bool>()),
+        by_pod in any::<bool>(),
+        dst in 0_usize..4,
+        (dscp, size, ttl) in (0_u8..64, 100_usize..1400, 1_u8..65),
+    ) {
+        let (here, there) = (node(0, mode, underlay_v4, fabric), node(1, mode, underlay_v4, fabric));
+        let (mut near, mut far) = (Sim::new(&here), Sim::new(&there));
+        let (src, dst) = if is_v4 {
+            let dst = ["10.244.0.10", "10.244.0.1", "10.244.0.77", "192.0.2.1"][dst];
+            (if by_pod { "10.244.1.10" } else { "192.0.2.2" }, format!("{dst}:2000"))
+        } else {
+            let dst = ["fd00:244::10", "fd00:244::1", "fd00:244::77", "2001:db8::1"][dst];
+            (if by_pod { "[fd00:244:1::10]" } else { "[2001:db8::2]" }, format!("[{dst}]:2000"))
+        };
+        // Nodes talk to each other by their own stacks.
+        prop_assume!(by_pod || !["192.0.2.1:2000", "[2001:db8::1]:2000"].contains(&&*dst));
+        let words = |ttl: u8| format!("udp {src}:1000 > {dst} ttl {ttl} dscp {dscp} size {size}");
+        let from = if by_pod { "pod" } else { "host" };
+        let sent = frame(&far, &there, from, &words(ttl + 1));
+        far.put(from, sent);
+        far.run();
+        let mut left = far.tape("uplink").take();
+        prop_assert_eq!(left.len(), 1);
+        let made = frame(&near, &here, "peer:n1", &words(ttl));
+        prop_assert!(!weft_tests::packets::describe(&made).contains("BAD"));
+        let is_tunnelled = mode != "native";
+        let left = anonymous(left.remove(0).0, is_tunnelled);
+        prop_assert_eq!(
+            weftd::packet::hex(&anonymous(made.clone(), is_tunnelled)),
+            weftd::packet::hex(&left)
+        );
+        compare(&mut near, &here, "uplink", &made)?;
+        near.finish();
+        far.finish();
+    }
+}
+
+#[test]
+fn who_sends_what_in_which_network_is_told_or_asked_for() {
+    let text = node(0, "vxlan", true, "");
+    let (sim, config) = (Sim::new(&text), config::parse(&text).expect("it parses"));
+    let view = view(&sim, &config);
+    let ask = |from: &str, words: &str, network: Option<&str>| {
+        let sender = view.sender(from).map_err(|error| error.to_string())?;
+        let packet = TracePacket::Words(words.parse().expect("a packet"));
+        let frame = view.frame(&sender, &packet, network).map_err(|error| error.to_string())?;
+        Ok(weft_tests::packets::describe(&frame))
+    };
+    for (from, words, network, says) in [
+        ("peer:n1", "udp 10.244.1.10:1 > 10.244.0.10:2", None, "vxlan 42"),
+        // A frame for somebody behind a bridged network's port, who is nobody's endpoint.
+        ("peer:n1", "mac 02:00:00:00:00:aa > 02:00:00:00:00:bb udp 10.0.0.1:1 > 10.0.0.2:2", None, "vxlan 7"),
+        ("peer:n1", "mac 02:00:00:00:00:aa > 02:00:00:00:00:bb ethertype 0x88cc", Some("pods"), "vxlan 42"),
+    ] {
+        let text = ask(from, words, network).unwrap_or_else(|error: String| panic!("{words}: {error}"));
+        assert!(text.contains("192.0.2.2>192.0.2.1") && text.contains(says), "{words}: {text}");
+    }
+    for (from, words, network, says) in [
+        ("peer:n7", "udp 10.244.1.10:1 > 10.244.0.10:2", None, "there is no peer \"n7\"; there is n1"),
+        ("peer:n1", "udp 10.0.0.1:1 > 10.0.0.2:2", Some("lan"), "mac SOURCE > DESTINATION"),
+        ("peer:n1", "udp 10.0.0.1:1 > 10.0.0.2:2", Some("wan"), "no network \"wan\""),
+        ("pod", "udp 10.244.0.10:1 > 10.244.1.10:2", Some("pods"), "leave it out"),
+        ("peers", "udp 10.244.0.10:1 > 10.244.1.10:2", None, "no endpoint or port"),
+    ] {
+        let error = ask(from, words, network).expect_err("refused");
+        assert!(error.contains(says), "{from} {words}: {error}");
     }
 }

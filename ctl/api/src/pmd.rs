@@ -21,7 +21,10 @@ pub struct PmdSet {
     pub core: usize,
 }
 
-/// Move queues between PMD threads by the load of the last seconds, so that the busiest is as little busy as can be.
+/// Move queues between PMD threads by the load of the last seconds, so that they are as busy as each other.
+///
+/// Nothing is moved unless it relieves a thread by 5 % of its time for certain, however far the load as measured may be off,
+/// and all moves together lower the variance of the threads' load by a quarter: what was moved is not moved back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args), group(required = true, multiple = false))]
@@ -63,6 +66,8 @@ pub struct QueueMove {
     /// Its share of a thread's time, percent: of what its thread was busy, as the packets it received and sent are of
     /// the thread's.
     pub percent: f64,
+    /// How far that may be off, either way, percent.
+    pub noise: f64,
     /// `pmd set` has put it there: it is left alone.
     pub pinned: bool,
 }

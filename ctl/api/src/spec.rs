@@ -530,7 +530,7 @@ pub struct FlowSpec {
     pub priority: u16,
     /// What it is about, such as network=pods,protocol=tcp,dst_port=23; nothing: everything.
     #[serde(rename = "match", default, skip_serializing_if = "is_default")]
-    #[cfg_attr(feature = "clap", arg(long = "match", default_value = ""))]
+    #[cfg_attr(feature = "clap", arg(long = "match", default_value = "", hide_default_value = true))]
     pub matching: MatchSpec,
     /// What to do, in order; the last is drop, output:PORT or continue.
     #[cfg_attr(feature = "clap", arg(long = "action", required = true))]

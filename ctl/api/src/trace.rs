@@ -8,10 +8,13 @@ use crate::{filter::Filter, packet::PacketSpec};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trace {
-    /// The endpoint or port it comes from.
+    /// The endpoint or port it comes from, or `peer:NAME`, another node.
     pub from: String,
-    /// The packet.
+    /// The packet. Another node's comes in as that one sends it: through its tunnel, if it has one.
     pub packet: TracePacket,
+    /// The network that another node sends it in; unless given, its destination's.
+    #[serde(default)]
+    pub network: Option<String>,
     /// A configuration, as TOML, to put the same packet through.
     #[serde(default)]
     pub against: Option<String>,
@@ -21,7 +24,7 @@ pub struct Trace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceLive {
-    /// Of this endpoint or port only; of an endpoint: what comes by its port.
+    /// Of this endpoint, port or other node (`peer:NAME`) only; of an endpoint: what comes by its port.
     #[serde(default)]
     pub from: Option<String>,
     /// That match; none: any.

@@ -30,13 +30,15 @@ use crate::{Session, filter};
 /// Capture packets: at a port or pod as received and as sent, or where they are dropped.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A line a packet, or pcapng with -w: each packet's verdict, reason and configuration generation are its comment, its\n\
-    port is its interface. What comes in is shown as received, what goes out as sent; super-frames of 64 KiB (GSO) are\n\
-    whole. A port pays for the filter while it is captured; a reader that is too slow loses packets, and is told how many.\n\
-    Examples:\n  weftctl capture web-1 tcp port 80\n  weftctl capture default/web-1 -c 10 --direction in\n  \
-    weftctl capture drops\n  weftctl capture drops --at web-1 'src net 10.244.0.0/16'\n  \
-    weftctl capture any -w all.pcapng --duration 10\n  weftctl capture web-1 -w - | tcpdump -n -r -\n  \
-    weftctl capture web-1 -w - | wireshark -k -i -"
+    after_help = "A line a packet, or pcapng with -w: each packet's verdict, reason and configuration generation are its \
+                  comment, its port is its interface. What comes in is shown as received, what goes out as sent; \
+                  super-frames of 64 KiB (GSO) are whole. A port pays for the filter while it is captured; a reader \
+                  that is too slow loses packets, and is told how many.\n\n\
+                  Examples:\n  weftctl capture web-1 tcp port 80\n  \
+                  weftctl capture default/web-1 -c 10 --direction in\n  \
+                  weftctl capture drops\n  weftctl capture drops --at web-1 'src net 10.244.0.0/16'\n  \
+                  weftctl capture any -w all.pcapng --duration 10\n  weftctl capture web-1 -w - | tcpdump -n -r -\n  \
+                  weftctl capture web-1 -w - | wireshark -k -i -"
 )]
 pub(crate) struct CaptureArgs {
     /// A port, a pod (endpoint), `any` (every port) or `drops`.
@@ -55,8 +57,8 @@ pub(crate) struct CaptureArgs {
     /// Bytes of each packet; 0: all.
     #[arg(short, long, value_name = "BYTES", default_value_t = 0)]
     snaplen: u32,
-    /// What comes in, what goes out, or both.
-    #[arg(long, value_enum, default_value_t)]
+    /// Only what comes in (`in`), only what goes out (`out`), or `both`.
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     direction: Direction,
     /// Only drops at this port or pod.
     #[arg(long, value_name = "PORT")]

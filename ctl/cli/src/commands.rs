@@ -44,25 +44,22 @@ pub(crate) enum Noun {
     #[command(subcommand)]
     Pmd(Pmd),
     #[command(
-        after_help = "Keys: 1-5 views, ← → back and forward in time, space pause, s/r sort, / filter, ? help, q quit.\n\
-                            Examples:\n  weftctl top\n  weftctl top --view drops --at -3m\n  \
+        after_help = "Keys: 1-5 views, ← → back and forward in time, space pause, s/r sort, / filter, ? help, q quit.\n\n\
+                      Examples:\n  weftctl top\n  weftctl top --view drops --at -3m\n  \
                             weftctl top --once --view flows --filter 10.244.0.5"
     )]
     Top(top::Top),
-    #[command(
-        after_help = "Examples:\n  weftctl history                              the last minute, in steps of 10 s\n  \
-                      weftctl history --from 15m --step 1m --sums  a quarter of an hour at a glance\n  \
-                      weftctl --json history --from 3m --to 2m --step 1s --port web-1"
-    )]
+    #[command(after_help = "Examples:\n  weftctl history\n  weftctl history --from 15m --step 1m --sums\n  \
+                      weftctl --json history --from 3m --to 2m --step 1s --port web-1")]
     History(history::History),
     /// Show counters per port and queue.
     Stats(WatchedStats),
     /// Show drops by port, endpoint and reason; or the packets that were dropped last.
     #[command(
-        after_help = "A reason of the ingress side counts at the port a packet came by and at the endpoint that sent it,\n\
-                            one of the egress side at the port it was to leave by and at the endpoint it was for.\n\
-                            What a packet was is told in the words that `weftctl trace` takes.\n\
-                            Examples:\n  weftctl drops\n  weftctl drops --watch\n  weftctl drops web-1 --last 50\n  \
+        after_help = "A reason of the ingress side counts at the port a packet came by and at the endpoint that sent it, \
+                      one of the egress side at the port it was to leave by and at the endpoint it was for. \
+                      What a packet was is told in the words that `weftctl trace` takes.\n\n\
+                      Examples:\n  weftctl drops\n  weftctl drops --watch\n  weftctl drops web-1 --last 50\n  \
                             weftctl drops --endpoint default/web-1 --last --watch"
     )]
     Drops(WatchedDrops),
@@ -76,7 +73,7 @@ pub(crate) enum Noun {
         after_help = "Examples:\n  weftctl audit -n 50\n  weftctl --json audit | jq \".entries[] | select(.done | not)\""
     )]
     Audit(audit::Audit),
-    #[command(after_help = "Exit codes: 0 no problem, 1 at least one.\n\
+    #[command(after_help = "Exit codes: 0 no problem, 1 at least one.\n\n\
                             Examples:\n  weftctl doctor\n  weftctl doctor --quiet ens1\n  weftctl doctor --self-test")]
     Doctor(doctor::Doctor),
     /// Print the manual page, or write all of them into a directory.
@@ -117,7 +114,7 @@ pub(crate) struct WatchedDrops {
 pub(crate) enum Port {
     #[command(after_help = "Examples:\n  weftctl port add web-2 --kind tap --device eth0 --netns web-2\n  \
                             weftctl port add db --kind packet --device veth7\n  \
-                            weftctl port add lan --kind xsk --role access --network lan --device ens2")]
+                            weftctl port add lan --kind xsk --device ens2 \\\n    --role access --network lan")]
     Add(port::PortAdd),
     Del(port::PortDel),
     List(port::PortList),
@@ -149,13 +146,14 @@ pub(crate) enum Endpoint {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Flow {
     #[command(
-        after_help = "Match fields: port, network, vlan, src_mac, dst_mac, ethertype, src, dst, protocol, src_port,\n\
-                            dst_port, tcp_flags (syn,!ack).\n\
-                            Actions: drop, continue, output:PORT, set:FIELD=VALUE (src_mac, dst_mac, src_ip, dst_ip, src_port,\n\
-                            dst_port, dscp, ttl), push_vlan:ID, pop_vlan, mirror:PORT, police:RATE[,burst=SIZE].\n\
-                            Examples:\n  weftctl flow add no-telnet --priority 100 \\\n    \
-                            --match network=pods,protocol=tcp,dst_port=23 --action drop\n  \
-                            weftctl flow add slow --match src=10.244.0.5 --action police:10mbit --action continue"
+        after_help = "Match fields: port, network, vlan, src_mac, dst_mac, ethertype, src, dst, protocol, src_port, \
+                      dst_port, tcp_flags (syn,!ack).\n\n\
+                      Actions: drop, continue, output:PORT, set:FIELD=VALUE (src_mac, dst_mac, src_ip, dst_ip, src_port, \
+                      dst_port, dscp, ttl), push_vlan:ID, pop_vlan, mirror:PORT, police:RATE[,burst=SIZE].\n\n\
+                      Examples:\n  weftctl flow add no-telnet --priority 100 \\\n    \
+                      --match network=pods,protocol=tcp,dst_port=23 --action drop\n  \
+                      weftctl flow add slow --match src=10.244.0.5 \\\n    \
+                      --action police:10mbit --action continue"
     )]
     Add(flow::FlowAdd),
     Del(flow::FlowDel),
@@ -174,9 +172,8 @@ pub(crate) enum Fabric {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Peer {
-    #[command(
-        after_help = "Example:\n  weftctl fabric peer add b --address 192.0.2.2 --prefix 10.244.1.0/24 --prefix fd00:244:1::/64"
-    )]
+    #[command(after_help = "Example:\n  weftctl fabric peer add b --address 192.0.2.2 \\\n    \
+                      --prefix 10.244.1.0/24 --prefix fd00:244:1::/64")]
     Add(fabric::PeerAdd),
     Del(fabric::PeerDel),
     List(fabric::PeerList),
@@ -200,32 +197,31 @@ pub(crate) enum Pmd {
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "A change in safety, though it may cut you off:\n  weftctl config plan weft.toml\n  \
-                            weftctl config apply weft.toml --confirm-within 60s\n  weftctl config confirm\n\
+                            weftctl config apply weft.toml --confirm-within 60s\n  weftctl config confirm\n\n\
                             weftd comes up with the configuration last confirmed, unless its file was edited since: then with the file.")]
 pub(crate) enum Config {
     Show(config::ConfigShow),
     #[command(
-        after_help = "Exit codes: 0 planned, 1 it would be refused, 2 wrong usage; with --exit-code also 3: something would change.\n\
-                            Examples:\n  weftctl config plan weft.toml\n  weftctl config plan --generation 17\n  \
+        after_help = "Exit codes: 0 planned, 1 it would be refused, 2 wrong usage; with --exit-code also 3: something \
+                      would change.\n\n\
+                      Examples:\n  weftctl config plan weft.toml\n  weftctl config plan --generation 17\n  \
                             weftctl config plan weft.toml --exit-code || echo \"not what is running\""
     )]
     Plan(Plan),
     #[command(
-        after_help = "Examples:\n  weftctl config apply weft.toml\n  weftctl config apply weft.toml --confirm-within 60s\n\
-                            Until it is confirmed nothing else can be changed; if weftd ends meanwhile, however it ends, it comes up with\n\
-                            the configuration before."
+        after_help = "Examples:\n  weftctl config apply weft.toml\n  weftctl config apply weft.toml --confirm-within 60s\n\n\
+                      Until it is confirmed nothing else can be changed; if weftd ends meanwhile, however it ends, it comes up \
+                      with the configuration before."
     )]
     Apply(config::ConfigApply),
     Confirm(config::ConfigConfirm),
     Cancel(config::ConfigCancel),
-    #[command(
-        after_help = "- is what the file has, + what is in force.\nExit codes: 0 compared, 1 weftd refused or could not, 2 wrong \
-                            usage; with --exit-code also 3: they differ."
-    )]
+    #[command(after_help = "- is what the file has, + what is in force.\n\n\
+                      Exit codes: 0 compared, 1 weftd refused or could not, 2 wrong usage; with --exit-code also 3: they differ.")]
     Diff(Diff),
     History(config::ConfigHistory),
     #[command(
-        after_help = "A second rollback leads back to where the first came from.\nExamples:\n  weftctl config rollback\n  \
+        after_help = "A second rollback leads back to where the first came from.\n\nExamples:\n  weftctl config rollback\n  \
                             weftctl config rollback 17 --confirm-within 60s"
     )]
     Rollback(config::ConfigRollback),

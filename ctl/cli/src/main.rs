@@ -23,36 +23,39 @@ use weft_ctl_api::{
 
 use crate::render::Render;
 
+/// Above what every verb takes, apart from its own.
+const GLOBAL: &str = "Options of every verb";
+
 /// Control a weft switch: ports, networks, endpoints, flows.
 #[derive(Debug, Parser)]
 #[command(
     name = "weftctl",
     version,
-    about,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage; 3: see config plan --exit-code.\n\
+    after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage; 3: see config plan --exit-code.\n\n\
                   Where to begin:\n  weftctl doctor                  is this node fit, and weftd well?\n  \
                   weftctl status                  what there is, at a glance\n  \
                   weftctl top                     what is going on: live, and back in time\n  \
                   weftctl drops                   what was lost, where and why\n  \
                   weftctl port list               ports, and why each is no faster\n  \
-                  weftctl config plan weft.toml   what a configuration would change, and whom it would interrupt\n  \
+                  weftctl config plan weft.toml   what it would change, and for whom\n  \
                   weftctl config apply weft.toml --confirm-within 60s\n  \
                   weftctl history --from 15m --step 1m\n  \
-                  weftctl flow add no-telnet --priority 100 --match network=pods,protocol=tcp,dst_port=23 --action drop"
+                  weftctl flow add no-telnet --priority 100 \\\n    \
+                  --match network=pods,protocol=tcp,dst_port=23 --action drop"
 )]
 pub(crate) struct Arguments {
     /// The control socket.
-    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "WEFT_SOCKET")]
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "WEFT_SOCKET", help_heading = GLOBAL)]
     socket: PathBuf,
     /// Print JSON instead of tables.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
     /// Give up after so many seconds.
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, help_heading = GLOBAL)]
     timeout: u64,
     /// Also write what is changed to weftd's configuration file, as `config save` does.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     persist: bool,
     #[command(subcommand)]
     noun: Noun,
@@ -142,6 +145,46 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// Every command that is shown, after `look` has seen its name in full.
+    fn walk(command: &clap::Command, name: &str, look: &mut impl FnMut(&str, &clap::Command)) {
+        look(name, command);
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            walk(verb, &format!("{name} {}", verb.get_name()), look);
+        }
+    }
+
+    #[test]
+    fn help_fits_into_any_terminal() {
+        for width in [60, 80, 100] {
+            let mut command = Arguments::command().term_width(width);
+            command.build();
+            walk(&command, "weftctl", &mut |name, command| {
+                for help in [command.clone().render_help(), command.clone().render_long_help()] {
+                    for line in help.to_string().lines() {
+                        // A usage is never broken, nor can one word be.
+                        let is_whole = line.starts_with("Usage:") || line.split_whitespace().count() <= 1;
+                        assert!(line.chars().count() <= width || is_whole, "{name}, {width} columns: {line}");
+                    }
+                }
+            });
+        }
+    }
+
+    /// A paragraph is one line, which a terminal breaks where it ends; an example is whole at 80 columns.
+    #[test]
+    fn help_is_broken_by_the_terminal_and_examples_are_not() {
+        walk(&Arguments::command(), "weftctl", &mut |name, command| {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter(|line| !line.is_empty()) {
+                if line.starts_with(' ') {
+                    assert!(line.chars().count() <= 80, "{name}: {line}");
+                } else {
+                    assert!(line.ends_with(['.', ':']), "{name}: {line}");
+                }
+            }
+        });
+    }
+
     const LINES: &[&str] = &[
         "status",
         "port add web --kind tap --device eth0 --netns web --mtu 1450",
@@ -176,6 +219,7 @@ mod tests {
         "drops web",
         "trace --from web tcp 10.0.0.5:33000 > 10.0.0.6:80 flags syn",
         "trace --from web --against new.toml icmp 10.0.0.5 > 10.0.0.6",
+        "trace --from peer:node-b --network pods udp 10.244.1.7:1 > 10.0.0.5:2",
         "trace --from uplink --pcap x.pcap --frame 7",
         "trace --from web --hex 0200",
         "trace --live --from web tcp port 80 -n 20 --seconds 5",
@@ -242,6 +286,7 @@ mod tests {
             ("top --view prots", "ports"),
             ("trace tcp 10.0.0.5:1 > 10.0.0.6:2", "--from"),
             ("trace --live --against x.toml", "--against"),
+            ("trace --live --network pods", "--network"),
             ("trace --from a --hex 02 --pcap x", "--pcap"),
         ] {
             let words = ["weftctl"].into_iter().chain(line.split(' '));

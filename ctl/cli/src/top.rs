@@ -46,7 +46,7 @@ pub(crate) struct Top {
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
     interval: u64,
     /// Show only rows that contain these words.
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
     filter: String,
     /// Print once, as plain text (with --json, as JSON), and end.
     #[arg(long)]

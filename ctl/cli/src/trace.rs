@@ -14,24 +14,37 @@ use crate::{Session, filter, print_line, render::Render};
 
 const HELP: &str = "\
 A packet in words:
-  [mac SRC > DST] [vlan ID] WHAT [ttl N] [dscp N] [df] [fragment OFFSET[+]] [size BYTES]
-  WHAT: tcp SRC:PORT > DST:PORT [flags syn,ack]   udp SRC:PORT > DST:PORT   sctp SRC:PORT > DST:PORT
-        icmp SRC > DST [echo | echo-reply | type N code N]   the same with IPv6 addresses: icmp6
-        icmp6 SRC > DST solicit TARGET   ip PROTOCOL SRC > DST
-        arp who-has TARGET tell SENDER   arp reply SENDER to TARGET   ethertype 0x88cc
-  IPv6 addresses with a port are in brackets; size is the frame's. What is left out is as whoever sends it would fill
-  it in: MACs, flags syn, ttl 64. `weftctl drops --last` shows packets in the same words.
-Quote it: > is the shell's, too.
+  [mac SRC > DST] [vlan ID] WHAT [ttl N] [dscp N] [df]
+      [fragment OFFSET[+]] [size BYTES]
+  WHAT is one of
+      tcp SRC:PORT > DST:PORT [flags syn,ack]
+      udp SRC:PORT > DST:PORT
+      sctp SRC:PORT > DST:PORT
+      icmp SRC > DST [echo | echo-reply | type N code N]
+      icmp6 SRC > DST [echo | echo-reply | type N code N | solicit TARGET]
+      ip PROTOCOL SRC > DST
+      arp who-has TARGET tell SENDER
+      arp reply SENDER to TARGET
+      ethertype 0x88cc
 
-Asking about a packet sends, counts and learns nothing. It goes through the real path with the tables in force; a
-limit of new flows, full rings and full ports are not foreseen.
-A live trace shows real packets as they were when they were decided; while it runs, its PMD threads look at every
-packet (of --from, if that is said). One runs at a time.
+IPv6 addresses with a port are in brackets; size is the frame's. What is left out is as whoever sends it would fill it in: \
+MACs, flags syn, ttl 64. `weftctl drops --last` shows packets in the same words. Quote it: > is the shell's, too.
+
+What another node sends (--from peer:NAME) comes in by the uplink, as that node sends it: inside its tunnel, where the \
+fabric has tunnels. The packet is then the one inside, routed already by that node.
+
+Asking about a packet sends, counts and learns nothing. It goes through the real path with the tables in force; a limit of \
+new flows, full rings and full ports are not foreseen.
+
+A live trace shows real packets as they were when they were decided; while it runs, its PMD threads look at every packet (of \
+--from, if that is said). One runs at a time.
 
 Examples:
   weftctl trace --from default/web-1 'tcp 10.244.0.5:33000 > 10.244.0.6:80'
+  weftctl trace --from peer:node-b 'icmp 10.244.1.7 > 10.244.0.5'
   weftctl trace --from uplink --pcap in.pcap --frame 3
-  weftctl trace --from default/web-1 --against new.toml 'udp 10.244.0.5:1 > 10.244.0.6:53'
+  weftctl trace --from default/web-1 --against new.toml \\
+      'udp 10.244.0.5:1 > 10.244.0.6:53'
   weftctl trace --live -n 20 tcp port 80 and host 10.244.0.5";
 
 #[derive(Debug, Args)]
@@ -40,9 +53,12 @@ pub(crate) struct TraceArguments {
     /// The packet in words; with --live a filter in tcpdump's words (pcap-filter(7)).
     #[arg(value_name = "PACKET|FILTER", allow_hyphen_values = true)]
     words: Vec<String>,
-    /// The endpoint or port that the packet comes from.
-    #[arg(long, value_name = "ENDPOINT|PORT", required_unless_present = "live")]
+    /// Where the packet comes from: an endpoint, a port, or peer:NAME, another node.
+    #[arg(long, value_name = "ENDPOINT|PORT|peer:NAME", required_unless_present = "live")]
     from: Option<String>,
+    /// The network that another node sends it in; unless given, its destination's.
+    #[arg(long, value_name = "NAME", conflicts_with = "live")]
+    network: Option<String>,
     /// A frame of a capture file instead of words.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["words", "hex", "live"])]
     pcap: Option<PathBuf>,
@@ -82,6 +98,7 @@ pub(crate) fn trace(session: &mut Session, arguments: &TraceArguments) -> Result
     let call = Trace {
         from: arguments.from.clone().unwrap_or_default(),
         packet: packet(arguments)?,
+        network: arguments.network.clone(),
         against: against.transpose()?,
     };
     session.show(&call)

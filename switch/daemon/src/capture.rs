@@ -4,7 +4,6 @@
 mod stream;
 
 use std::{
-    collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
@@ -21,31 +20,14 @@ use weft_wire::PortId;
 
 pub use stream::Stream;
 
-use crate::switch::Switch;
+use crate::switch::{Names, Switch};
 
 /// Captures at once. Each takes [`MEMORY`], and a filter's time for every packet it looks at.
 const CAPTURES_MAX: usize = 8;
 /// Bytes of a capture's blocks: what 10 Gb/s bring while a reader is away for some milliseconds.
 const MEMORY: usize = 8 << 20;
 
-/// Names as they are now: what a copied packet's numbers mean.
-#[derive(Debug, Default)]
-struct Names {
-    generation: u64,
-    ports: HashMap<PortId, String>,
-    networks: Vec<String>,
-}
-
-impl Names {
-    fn of(switch: &Switch) -> Self {
-        Self {
-            generation: switch.generation(),
-            ports: switch.ports.iter().map(|(name, port)| (port.id(), name.clone())).collect(),
-            networks: switch.desired.networks.iter().map(|network| network.name.clone()).collect(),
-        }
-    }
-}
-
+/// The names in force: what a copied packet's numbers mean.
 type SharedNames = Arc<Mutex<Arc<Names>>>;
 
 fn get(names: &SharedNames) -> Arc<Names> {
@@ -140,10 +122,11 @@ impl Captures {
 
     /// After a change: tells the new names, and ends captures whose port is gone. Costs nothing while there are none.
     pub fn look_after(&mut self, switch: &Switch) {
-        if self.running.is_empty() || get(&self.names).generation == switch.generation() {
+        let names = switch.names.current();
+        if self.running.is_empty() || Arc::ptr_eq(&get(&self.names), &names) {
             return;
         }
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Names::of(switch));
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         self.running.retain(|watched| {
             let Some(capture) = watched.capture.upgrade() else { return false };
             let is_there =

@@ -9,7 +9,8 @@
 //! [`slowpath`] answers punted packets. [`roles`] says who may change things, [`audit`] who did, [`state`] what outlives weftd;
 //! [`history`] remembers the last minutes and [`metrics`] tells Prometheus.
 //!
-//! For people: [`packet`] puts packets into words, [`trace`] their paths; [`switch::History`] knows names and drops of what is gone.
+//! For people: [`packet`] puts packets into words, [`trace`] their paths through a [`switch::View`], a compiled configuration with
+//! names; [`switch::Gone`] knows what was dropped at what is gone.
 //!
 //! What this crate deliberately is not: it never touches a packet that the flow table knows.
 #![forbid(unsafe_code)]

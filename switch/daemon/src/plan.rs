@@ -16,14 +16,12 @@ use weft_ctl_api::{
 
 use crate::{desired::Desired, switch::Switch};
 
-pub use flows::describe_program;
-
 /// What a candidate would change.
 pub fn plan(switch: &Switch, candidate: String, config: &Config) -> Result<PlanReply, Error> {
     let desired = Desired::try_from(config)?;
     let changes = changes(&switch.config, config);
     let effects = effects::effects(switch, &desired, &changes);
-    let flows = flows::impact(switch, &desired);
+    let flows = flows::impact(switch, config, &desired);
     let refused = switch.refusal(config, &desired);
     Ok(PlanReply { candidate, changes, effects, flows, refused })
 }

@@ -5,13 +5,13 @@
 //! opened before anything is published, so that a failure leaves things as they were; then the snapshot is published;
 //! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports.
 
-mod candidate;
 mod fabric;
-mod history;
+mod gone;
 mod learning;
+mod names;
 mod queues;
-mod supposed;
 mod vanish;
+mod view;
 
 use std::{
     collections::BTreeMap,
@@ -45,11 +45,11 @@ use crate::{
     runtime::Runtime,
 };
 
-pub use candidate::View;
-pub use history::{History, Lost, Names};
+pub use gone::{Gone, Lost};
 pub use learning::Learnt;
+pub use names::{Names, PastNames};
 pub use queues::{Loads, QueueName};
-pub use supposed::Candidate;
+pub use view::View;
 
 /// A port that is open.
 pub struct OpenPort {
@@ -91,8 +91,10 @@ pub struct Switch {
     pub removed: BTreeMap<String, String>,
     /// Learnt addresses, beyond what the snapshot needs.
     pub learnt: Learnt,
-    /// What is known of what is gone.
-    pub history: History,
+    /// What numbers stand for, and stood for.
+    pub names: PastNames,
+    /// What ports and endpoints had dropped that are gone.
+    pub gone: Gone,
     /// When weftd started.
     pub started: Instant,
     /// The time-stamp counter then.
@@ -167,7 +169,8 @@ impl Switch {
             ports: BTreeMap::new(),
             removed: BTreeMap::new(),
             learnt: Learnt::default(),
-            history: History::default(),
+            names: PastNames::default(),
+            gone: Gone::default(),
             started: Instant::now(),
             started_cycles: weft_pmd::sys::cycles(),
             facts: Facts { generation, ..Facts::default() },
@@ -468,7 +471,7 @@ impl Switch {
         }
         self.learnt.forget_port(name);
         self.forget_queues(name);
-        self.history.note_port(name, open.stats.clone());
+        self.gone.note_port(name, open.stats.clone());
         drop(open);
         tracing::info!(port = name, "port closed");
     }

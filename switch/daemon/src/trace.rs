@@ -1,18 +1,15 @@
 //! A packet's path in words: what [`weft_dataplane::trace`] saw, with the tables, rules and names behind it.
 //!
-//! Pure: the same packet and [`Scene`] give the same words.
+//! Pure: the same packet and [`View`] give the same words.
 
+mod peer;
 mod sender;
 mod steps;
 
-use weft_ctl_api::{
-    spec::Config,
-    trace::{Change, TraceOutput, TracedPacket},
-};
+use weft_ctl_api::trace::{Change, TraceOutput, TracedPacket};
 use weft_dataplane::{
-    key::{FlowKey, Origin},
+    key::FlowKey,
     program::Verdict,
-    snapshot::Snapshot,
     trace::{Outcome, Traced, what_if},
 };
 use weft_pmd::{Csum, Offload};
@@ -20,22 +17,9 @@ use weft_wire::PortId;
 
 pub use sender::Sender;
 
-use crate::{desired::Desired, packet, slowpath, switch::Names};
+use crate::{packet, slowpath, switch::View};
 
-/// What a packet comes into.
-#[derive(Debug, Clone, Copy)]
-pub struct Scene<'a> {
-    /// The configuration, as typed.
-    pub config: &'a Config,
-    /// As meant.
-    pub desired: &'a Desired,
-    /// As PMD threads see it.
-    pub snapshot: &'a Snapshot,
-    /// What its numbers stand for.
-    pub names: &'a Names,
-}
-
-impl Scene<'_> {
+impl View<'_> {
     /// Takes a packet of no sender through the tables; nothing is sent, counted or learnt. Its flow key comes with it, if it
     /// got one. Fails where there is no memory.
     pub fn what_if(
@@ -79,14 +63,14 @@ impl Scene<'_> {
             at_ms: 0,
             core: None,
             generation: traced.generation,
-            from: self.origin_word(traced.origin),
+            from: self.names.origin(traced.origin),
             source: ends.and_then(|(src, _)| self.endpoint_of(src)),
             destination: ends.and_then(|(_, dst)| self.endpoint_of(dst)),
             packet: packet::describe(&traced.before, traced.before.len()),
             hex: packet::hex(&traced.before),
             steps: self.steps(traced),
             cached: Vec::new(),
-            verdict: self.verdict_word(traced.verdict),
+            verdict: self.verdict_words(traced.verdict),
             meaning: reason.map(str::to_owned),
             decided_by: self.decided_by(traced),
             outputs,
@@ -110,7 +94,7 @@ impl Scene<'_> {
         let (Some((reason, origin, bytes)), Some(traced)) = (&outcome.punted, &outcome.traced) else {
             return Vec::new();
         };
-        let replies = slowpath::answer(bytes, traced.ingress, *origin, *reason, self.snapshot);
+        let replies = slowpath::answer(bytes, traced.ingress, *origin, *reason, &self.snapshot);
         let answer = |reply: &slowpath::Reply| TraceOutput {
             changes: Vec::new(),
             ..self.output(reply.port, &[], &reply.bytes, Offload::default())
@@ -123,23 +107,6 @@ impl Scene<'_> {
             (Verdict::Drop(_), Some(rule)) => Some(format!("rule:{}", self.names.rule(rule))),
             (Verdict::Drop(reason), None) => Some(reason.decided_by().to_owned()),
             _ => None,
-        }
-    }
-
-    fn origin_word(&self, origin: Origin) -> String {
-        match (origin.tunnel(), origin.port()) {
-            (Some((peer, _)), _) => format!("peer:{}", self.names.peer(peer.index())),
-            (None, Some(port)) => self.names.port(port).to_owned(),
-            (None, None) => "?".into(),
-        }
-    }
-
-    fn verdict_word(&self, verdict: Verdict) -> String {
-        match verdict {
-            Verdict::Forward(port) => format!("output:{}", self.names.port(port)),
-            Verdict::Flood(network) => format!("flood:{}", self.names.network(network.index())),
-            Verdict::Punt(reason) => format!("punt:{}", reason.word()),
-            Verdict::Drop(reason) => format!("drop:{}", reason.word()),
         }
     }
 

@@ -14,7 +14,10 @@ use libbpf_rs::{
     PrintLevel, Xdp, XdpFlags,
     query::{LinkInfoIter, LinkTypeInfo, ProgInfoIter},
 };
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::{
+    address::AddressAttribute,
+    link::{InfoKind, LinkAttribute, LinkInfo},
+};
 use weft_ctl_api::{
     port::PortRow,
     spec::{PortKind, RoleSpec},
@@ -64,8 +67,11 @@ pub(super) fn look(findings: &mut Findings, named: &[String], ports: &[PortRow])
         if port.is_some_and(|port| port.kind == PortKind::Tap) {
             continue;
         }
-        xdp(findings, port, ifindex as i32, &programs);
-        programs.in_the_way(findings, ifindex as u32);
+        match ask_xdp(ifindex as i32) {
+            Some(state) => xdp(findings, port, state, &programs),
+            None => findings.note("it can't be asked about XDP", "run weftctl doctor as root"),
+        }
+        programs.in_the_way(findings, ifindex as u32, port);
         let answers = asked.get(device).cloned().unwrap_or_default();
         queues(findings, device, &answers, port);
         offloads(findings, device, &answers, port);
@@ -93,6 +99,8 @@ fn all_devices() -> Vec<String> {
 /// What netlink says of a device.
 #[derive(Debug, Clone, Default)]
 struct Answers {
+    /// It is an end of a veth.
+    is_veth: bool,
     channels: Vec<EthtoolChannelAttr>,
     /// Features that are on.
     active: Vec<String>,
@@ -108,6 +116,7 @@ async fn ask(devices: &[String]) -> BTreeMap<String, Answers> {
     for device in devices {
         let Some(ifindex) = number(device, "ifindex") else { continue };
         let answers = Answers {
+            is_veth: is_veth(&route, ifindex as u32).await.unwrap_or_default(),
             channels: channels(&mut ethtool, device).await.unwrap_or_default(),
             active: active_features(&mut ethtool, device).await.unwrap_or_default(),
             addresses: own_addresses(&route, ifindex as u32).await.unwrap_or_default(),
@@ -155,7 +164,17 @@ async fn own_addresses(route: &rtnetlink::Handle, ifindex: u32) -> Option<Vec<St
     Some(found)
 }
 
+async fn is_veth(route: &rtnetlink::Handle, ifindex: u32) -> Option<bool> {
+    let message = route.link().get().match_index(ifindex).execute().try_next().await.ok()??;
+    let infos = message.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    Some(infos.flatten().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth))))
+}
+
 /// BPF programs, as far as the asker may see them.
+#[derive(Debug, Default)]
 struct Programs {
     names: BTreeMap<u32, String>,
     /// Device and program of each tcx link.
@@ -182,42 +201,63 @@ impl Programs {
         self.names.get(&program).is_some_and(|name| OWN.contains(&name.as_str()))
     }
 
-    /// Other people's programs see packets before the switch does.
-    fn in_the_way(&self, findings: &mut Findings, ifindex: u32) {
+    /// tcx comes behind XDP, and behind AF_PACKET; weft's own tcx program keeps what is the switch's from the node's stack.
+    fn in_the_way(&self, findings: &mut Findings, ifindex: u32, port: Option<&PortRow>) {
         for (_, program) in self.tcx.iter().filter(|(at, program)| *at == ifindex && !self.is_own(*program)) {
             let found = format!("a tcx program of somebody else's, {}, is attached", self.name(*program));
-            findings
-                .note(found, "it sees packets before weft does: see that it lets them pass (bpftool net)");
+            let remedy = match port {
+                Some(port) if port.kind == PortKind::Xsk => {
+                    "it never sees what weft takes and sends: none of its policies hold for pods"
+                }
+                _ => "see that it lets what is weft's pass to the next program (TCX_NEXT): bpftool net",
+            };
+            findings.note(found, remedy);
         }
     }
 }
 
-fn xdp(findings: &mut Findings, port: Option<&PortRow>, ifindex: i32, programs: &Programs) {
+/// What the kernel says of XDP on a device.
+#[derive(Debug, Clone, Copy, Default)]
+struct XdpState {
+    /// What its driver can do, of [`act`].
+    features: u64,
+    /// The program that is attached; 0: none.
+    program: u32,
+}
+
+fn ask_xdp(ifindex: i32) -> Option<XdpState> {
     let stdin = std::io::stdin();
     // The descriptor is not looked at: the query is netlink's.
-    let Ok(info) = Xdp::new(stdin.as_fd()).query(ifindex, XdpFlags::NONE) else {
-        return findings.note("it can't be asked about XDP", "run weftctl doctor as root");
-    };
-    let wants_xdp = port.is_none_or(|port| port.kind == PortKind::Xsk);
-    let has = |act: u64| info.feature_flags & act != 0;
+    let info = Xdp::new(stdin.as_fd()).query(ifindex, XdpFlags::NONE).ok()?;
+    Some(XdpState { features: info.feature_flags, program: info.prog_id })
+}
+
+fn xdp(findings: &mut Findings, port: Option<&PortRow>, state: XdpState, programs: &Programs) {
+    let is_xsk = port.is_none_or(|port| port.kind == PortKind::Xsk);
+    let has = |act: u64| state.features & act != 0;
     let zerocopy = if has(act::ZEROCOPY) { "zero-copy" } else { "copy mode only" };
     let frames = if has(act::RX_SG) { "frames of several buffers" } else { "frames of one buffer" };
     if has(act::BASIC) && has(act::REDIRECT) {
         findings.good(format!("native XDP, {zerocopy}, {frames}"));
-    } else if wants_xdp {
+    } else if is_xsk {
         let remedy = "generic XDP works, and is slower: prefer a port of kind packet, or another driver";
         findings.note("its driver has no native XDP with redirection", remedy);
     }
-    let is_xsk = port.is_some_and(|port| port.kind == PortKind::Xsk && port.state == "up");
-    if info.prog_id != 0 && !programs.is_own(info.prog_id) && !is_xsk {
-        let found =
-            format!("an XDP program of somebody else's, {}, is attached", programs.name(info.prog_id));
-        findings.problem(
-            found,
-            "a port of kind xsk can't have the device, and other ports don't see what it takes: remove it",
-        );
+    // A port that is up has its own program there.
+    let own = port.filter(|port| port.kind == PortKind::Xsk && port.state == "up");
+    if state.program != 0 && !programs.is_own(state.program) && own.is_none() {
+        let name = programs.name(state.program);
+        let found = format!("an XDP program of somebody else's, {name}, is attached");
+        if is_xsk {
+            findings.problem(
+                found,
+                "a port of kind xsk can't have the device: remove it (ip link set … xdp off)",
+            );
+        } else {
+            findings.note(found, "it sees packets before weft does: see that it lets them pass");
+        }
     }
-    if let Some(port) = port.filter(|port| is_xsk && !port.why.is_empty()) {
+    if let Some(port) = own.filter(|port| !port.why.is_empty()) {
         findings.note(format!("port {} runs in a lesser mode: {}", port.name, port.mode), port.why.clone());
     }
 }
@@ -286,10 +326,15 @@ fn offloads(findings: &mut Findings, device: &str, answers: &Answers, port: Opti
         findings.problem("LRO is on: joined frames do not fit XDP", format!("ethtool -K {device} lro off"));
     }
     let carries_tags = port.is_some_and(|port| port.role == RoleSpec::Trunk && port.kind == PortKind::Xsk);
-    if carries_tags && on("rx-vlan-hw-parse") {
-        let remedy =
-            format!("ethtool -K {device} rxvlan off; at the other end of a veth: ethtool -K eth0 txvlan off");
-        findings.problem("VLAN tags are taken out of frames: a trunk of kind xsk doesn't see them", remedy);
+    if carries_tags && answers.is_veth {
+        let remedy = "ethtool -K eth0 txvlan off there, or a port of kind packet";
+        findings.note(
+            "a trunk of kind xsk sees VLAN tags only if the veth's other end puts them into frames",
+            remedy,
+        );
+    } else if carries_tags && on("rx-vlan-hw-parse") {
+        let found = "VLAN tags are taken out of frames: a trunk of kind xsk doesn't see them";
+        findings.problem(found, format!("ethtool -K {device} rxvlan off"));
     }
 }
 
@@ -310,7 +355,10 @@ fn addresses(findings: &mut Findings, answers: &Answers, port: Option<&PortRow>)
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Finding, Severity},
+        *,
+    };
 
     #[test]
     fn the_indirection_table_is_read_as_ethtool_writes_it() {
@@ -318,5 +366,133 @@ mod tests {
                     8:      0     1     2     3     0     1     2     3\nRSS hash key:\n6d:5a:56:da\nRSS hash function:\n    toeplitz: on\n";
         assert_eq!(parse_rss(text), [0, 1, 2, 3]);
         assert_eq!(parse_rss(""), [0; 0]);
+    }
+
+    fn port(kind: PortKind, role: RoleSpec) -> PortRow {
+        PortRow {
+            name: "p".into(),
+            kind,
+            role,
+            device: Some("d".into()),
+            netns: None,
+            state: "up".into(),
+            mac: None,
+            mtu: 1500,
+            cores: vec![0],
+            mode: "native".into(),
+            why: String::new(),
+        }
+    }
+
+    fn found(look: impl FnOnce(&mut Findings)) -> Vec<(Severity, String)> {
+        let mut findings = Findings::default();
+        look(&mut findings);
+        let line = |it: &Finding| format!("{}; {}", it.found, it.remedy.clone().unwrap_or_default());
+        findings.findings.iter().map(|it| (it.severity, line(it))).collect()
+    }
+
+    /// Whether something is found, how bad it is, and what it says.
+    #[track_caller]
+    fn check(found: &[(Severity, String)], expected: Option<(Severity, &str)>) {
+        let ill: Vec<_> = found.iter().filter(|(severity, _)| *severity != Severity::Good).collect();
+        match (ill.as_slice(), expected) {
+            ([], None) => {}
+            ([(severity, text)], Some((expected, says))) if *severity == expected && text.contains(says) => {}
+            _ => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
+
+    const NATIVE: u64 = act::BASIC | act::REDIRECT;
+
+    fn programs(tcx: &[(u32, u32)]) -> Programs {
+        let names = [(1, "weft"), (2, "weft_claim"), (7, "watcher")];
+        let names = names.map(|(number, name)| (number, name.to_owned()));
+        Programs { names: names.into(), tcx: tcx.to_vec() }
+    }
+
+    #[test]
+    fn xdp_programs_of_others_are_in_the_way_of_xsk_and_before_the_rest() {
+        let removed = PortRow { state: "removed".into(), ..port(PortKind::Xsk, RoleSpec::Fabric) };
+        let (xsk, packet) = (port(PortKind::Xsk, RoleSpec::Fabric), port(PortKind::Packet, RoleSpec::Pod));
+        let problem = Some((Severity::Problem, "somebody else's, watcher, is attached"));
+        for (program, port, expected) in [
+            (0, None, None),
+            (1, Some(&xsk), None),
+            (7, Some(&xsk), None), // it is up: the kernel lets no two have a device
+            (7, Some(&removed), problem),
+            (7, None, problem),
+            (8, None, Some((Severity::Problem, "somebody else's, number 8"))),
+            (7, Some(&packet), Some((Severity::Note, "it sees packets before weft does"))),
+        ] {
+            let state = XdpState { features: NATIVE, program };
+            check(&found(|it| xdp(it, port, state, &programs(&[]))), expected);
+        }
+        let slow = XdpState { features: act::BASIC, program: 0 };
+        let lesser = Some((Severity::Note, "no native XDP"));
+        check(&found(|it| xdp(it, Some(&xsk), slow, &programs(&[]))), lesser);
+        check(&found(|it| xdp(it, Some(&packet), slow, &programs(&[]))), None);
+        let generic = PortRow { mode: "generic, copy".into(), why: "no room".into(), ..xsk };
+        let said = Some((Severity::Note, "port p runs in a lesser mode: generic, copy; no room"));
+        check(
+            &found(|it| xdp(it, Some(&generic), XdpState { features: NATIVE, program: 1 }, &programs(&[]))),
+            said,
+        );
+    }
+
+    #[test]
+    fn tcx_programs_of_others_are_told_of_on_their_device_only() {
+        let (xsk, packet) = (port(PortKind::Xsk, RoleSpec::Pod), port(PortKind::Packet, RoleSpec::Fabric));
+        let programs = programs(&[(3, 2), (3, 7), (4, 2)]);
+        check(&found(|it| programs.in_the_way(it, 3, Some(&packet))), Some((Severity::Note, "TCX_NEXT")));
+        check(&found(|it| programs.in_the_way(it, 3, None)), Some((Severity::Note, "TCX_NEXT")));
+        check(
+            &found(|it| programs.in_the_way(it, 3, Some(&xsk))),
+            Some((Severity::Note, "never sees what weft")),
+        );
+        check(&found(|it| programs.in_the_way(it, 4, Some(&packet))), None); // weft's own
+        check(&found(|it| programs.in_the_way(it, 5, Some(&packet))), None);
+    }
+
+    #[test]
+    fn offloads_that_lose_packets_are_problems_where_they_do() {
+        let answers = |is_veth: bool, active: &[&str]| Answers {
+            is_veth,
+            active: active.iter().map(|name| (*name).to_owned()).collect(),
+            ..Answers::default()
+        };
+        let (xsk, trunk) = (port(PortKind::Xsk, RoleSpec::Pod), port(PortKind::Xsk, RoleSpec::Trunk));
+        let packet = port(PortKind::Packet, RoleSpec::Trunk);
+        let lro = Some((Severity::Problem, "ethtool -K ens1 lro off"));
+        let tags = Some((Severity::Problem, "ethtool -K ens1 rxvlan off"));
+        let other_end = Some((Severity::Note, "txvlan off"));
+        for (is_veth, active, port, expected) in [
+            (false, &["rx-lro", "rx-gro"][..], Some(&xsk), lro),
+            (false, &["rx-lro"][..], None, lro),
+            (false, &["rx-lro"][..], Some(&packet), None),
+            (false, &["rx-gro"][..], Some(&xsk), None),
+            (false, &["rx-vlan-hw-parse"][..], Some(&trunk), tags),
+            (false, &["rx-vlan-hw-parse"][..], Some(&xsk), None),
+            (false, &["rx-vlan-hw-parse"][..], Some(&packet), None),
+            (false, &[][..], Some(&trunk), None),
+            (true, &["rx-vlan-hw-parse"][..], Some(&trunk), other_end),
+            (true, &[][..], Some(&trunk), other_end),
+            (true, &[][..], Some(&packet), None),
+        ] {
+            check(&found(|it| offloads(it, "ens1", &answers(is_veth, active), port)), expected);
+        }
+    }
+
+    #[test]
+    fn an_address_on_a_pods_veth_is_a_problem() {
+        let answers = |addresses: &[&str]| Answers {
+            addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+            ..Answers::default()
+        };
+        let pod = port(PortKind::Packet, RoleSpec::Pod);
+        let own = answers(&["fe80::1", "10.9.9.9"]);
+        check(&found(|it| addresses(it, &own, Some(&pod))), Some((Severity::Problem, "ip addr flush dev d")));
+        check(&found(|it| addresses(it, &answers(&["fe80::1"]), Some(&pod))), None);
+        check(&found(|it| addresses(it, &own, Some(&port(PortKind::Packet, RoleSpec::Fabric)))), None);
+        check(&found(|it| addresses(it, &own, Some(&port(PortKind::Xsk, RoleSpec::Pod)))), None);
     }
 }

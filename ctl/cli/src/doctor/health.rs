@@ -2,9 +2,11 @@
 
 use weft_ctl_api::{
     client::ClientError,
-    fabric::{FabricShow, PeerList},
+    fabric::{FabricShow, PeerList, PeerRow},
     history::{History, Moment},
     pmd::PmdList,
+    port::PortRow,
+    spec::RoleSpec,
 };
 
 use super::{Findings, Running};
@@ -105,40 +107,145 @@ fn drops(findings: &mut Findings, minute: &Moment) {
 }
 
 fn fabric(findings: &mut Findings, running: &mut Running) -> Result<(), ClientError> {
-    findings.about("fabric");
     let fabric = running.client.call(&FabricShow {})?;
-    let Some(uplink) = &fabric.uplink else { return Ok(()) };
-    if fabric.peers > fabric.reachable {
-        for peer in running.client.call(&PeerList {})?.peers.iter().filter(|peer| peer.next_hop.is_none()) {
-            let found = format!("no next hop to {} ({}): {}", peer.name, peer.address, peer.state);
-            findings
-                .problem(found, format!("look at its route and neighbour: ip route get {}", peer.address));
-        }
-    } else {
-        findings.good(format!("{} peers, each with a next hop", fabric.peers));
-    }
-    let overhead = fabric.overhead[usize::from(fabric.addresses.iter().any(|address| address.is_ipv6()))];
-    let room = fabric.uplink_mtu.saturating_sub(overhead);
-    let large = |port: &&weft_ctl_api::port::PortRow| {
-        port.role == weft_ctl_api::spec::RoleSpec::Pod && port.mtu > room && port.state == "up"
-    };
-    let too_large: Vec<_> = running.ports.iter().filter(large).collect();
-    match too_large.as_slice() {
-        [] => {
-            findings.good(format!("pods' packets fit into the uplink {uplink} (MTU {})", fabric.uplink_mtu))
-        }
-        [first, ..] => {
-            let found = format!(
-                "{} pods' ports have a larger MTU than the {room} that {uplink} leaves ({}: {}): large packets are fragmented or answered too big",
-                too_large.len(),
-                first.name,
-                first.mtu
-            );
-            findings.note(
-                found,
-                format!("set their MTU to {room}, or raise the uplink's by {}", first.mtu - room),
-            );
-        }
+    if let Some(uplink) = &fabric.uplink {
+        findings.about("fabric");
+        let peers = running.client.call(&PeerList {})?.peers;
+        ways(findings, &peers);
+        fits(findings, uplink, &peers, &running.ports);
     }
     Ok(())
+}
+
+/// Whether other nodes can be reached.
+fn ways(findings: &mut Findings, peers: &[PeerRow]) {
+    let mut all_well = !peers.is_empty();
+    for PeerRow { name, address, next_hop, state, bfd, .. } in peers {
+        if next_hop.is_none() {
+            all_well = false;
+            let remedy = format!("look at its route and neighbour: ip route get {address}");
+            findings.problem(format!("no next hop to {name} ({address}): {state}"), remedy);
+        } else if bfd.as_deref().is_some_and(|session| session != "up") {
+            all_well = false;
+            let remedy = "see that weftd runs there with [fabric.bfd], and that UDP port 4784 is let through";
+            findings
+                .problem(format!("{name} ({address}) is not heard of: its BFD session is not up"), remedy);
+        }
+    }
+    if all_well {
+        let peers = if peers.len() == 1 { "1 peer".into() } else { format!("{} peers, each", peers.len()) };
+        findings.good(format!("{peers} with a next hop"));
+    }
+}
+
+/// Whether what pods send fits into the way to each other node.
+fn fits(findings: &mut Findings, uplink: &str, peers: &[PeerRow], ports: &[PortRow]) {
+    let known = peers.iter().filter(|peer| peer.mtu > 0); // others can't be reached
+    let Some(narrowest) = known.min_by_key(|peer| peer.mtu) else { return };
+    let room = narrowest.mtu;
+    let too_large = |port: &&PortRow| port.role == RoleSpec::Pod && port.state == "up" && port.mtu > room;
+    let too_large: Vec<&PortRow> = ports.iter().filter(too_large).collect();
+    let Some(largest) = too_large.iter().max_by_key(|port| port.mtu) else {
+        return findings
+            .good(format!("pods' packets fit into what {uplink} carries to other nodes (MTU {room})"));
+    };
+    let found = format!(
+        "{} ports of pods have a larger MTU than the {room} that {uplink} carries to {} ({}: {}): larger packets are \
+         fragmented or answered too big",
+        too_large.len(),
+        narrowest.name,
+        largest.name,
+        largest.mtu,
+    );
+    findings
+        .note(found, format!("set their MTU to {room}, or raise the underlay's by {}", largest.mtu - room));
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_ctl_api::spec::PortKind;
+
+    use super::{super::Severity, *};
+
+    fn peer(name: &str, address: &str, mtu: u32) -> PeerRow {
+        PeerRow {
+            name: name.into(),
+            address: address.parse().expect("an address"),
+            state: if mtu > 0 { "up" } else { "unresolved" }.into(),
+            next_hop: (mtu > 0).then(|| "02:00:00:00:00:0b".parse().expect("a MAC")),
+            mtu,
+            heard_ms: None,
+            bfd: None,
+            bfd_since_ms: None,
+            tx_packets: 0,
+            tx_bytes: 0,
+            rx_packets: 0,
+            rx_bytes: 0,
+        }
+    }
+
+    fn port(name: &str, role: RoleSpec, mtu: u32) -> PortRow {
+        PortRow {
+            name: name.into(),
+            kind: PortKind::Tap,
+            role,
+            device: None,
+            netns: None,
+            state: "up".into(),
+            mac: None,
+            mtu,
+            cores: vec![0],
+            mode: String::new(),
+            why: String::new(),
+        }
+    }
+
+    fn found(look: impl FnOnce(&mut Findings)) -> Vec<(Severity, String)> {
+        let mut findings = Findings::default();
+        look(&mut findings);
+        let line =
+            |it: &super::super::Finding| format!("{}; {}", it.found, it.remedy.clone().unwrap_or_default());
+        findings.findings.iter().map(|it| (it.severity, line(it))).collect()
+    }
+
+    #[test]
+    fn each_node_that_cant_be_reached_is_named() {
+        let well = [peer("b", "192.0.2.2", 1450), peer("c", "192.0.2.3", 1450)];
+        assert_eq!(found(|it| ways(it, &well)), [(Severity::Good, "2 peers, each with a next hop; ".into())]);
+        assert_eq!(found(|it| ways(it, &[])), []);
+        let down = PeerRow { bfd: Some("down".into()), ..peer("c", "192.0.2.3", 1450) };
+        let ill = found(|it| ways(it, &[peer("b", "192.0.2.2", 0), down, peer("d", "192.0.2.4", 1450)]));
+        assert_eq!(ill.len(), 2, "{ill:?}");
+        assert!(ill.iter().all(|(severity, _)| *severity == Severity::Problem));
+        assert!(
+            ill[0].1.contains("no next hop to b (192.0.2.2)") && ill[0].1.contains("ip route get 192.0.2.2")
+        );
+        assert!(ill[1].1.contains("c (192.0.2.3) is not heard of"));
+    }
+
+    #[test]
+    fn pods_whose_packets_are_too_large_are_counted_and_the_largest_is_named() {
+        let peers =
+            [peer("b", "192.0.2.2", 1450), peer("c", "2001:db8::3", 1430), peer("gone", "192.0.2.9", 0)];
+        let pods = |mtus: &[u32]| -> Vec<PortRow> {
+            let pods = mtus.iter().enumerate();
+            let pods = pods.map(|(index, mtu)| port(&format!("pod{index}"), RoleSpec::Pod, *mtu));
+            pods.chain([port("uplink", RoleSpec::Fabric, 1500), port("host", RoleSpec::Host, 1500)]).collect()
+        };
+        let well = found(|it| fits(it, "uplink", &peers, &pods(&[1430, 1400])));
+        assert!(well.len() == 1 && well[0].0 == Severity::Good && well[0].1.contains("1430"), "{well:?}");
+        let large = found(|it| fits(it, "uplink", &peers, &pods(&[1430, 1450, 9000])));
+        let [(Severity::Note, text)] = large.as_slice() else { panic!("{large:?}") };
+        for says in [
+            "2 ports of pods",
+            "the 1430 that uplink carries to c",
+            "(pod2: 9000)",
+            "raise the underlay's by 7570",
+        ] {
+            assert!(text.contains(says), "{says}: {text}");
+        }
+        let removed = PortRow { state: "removed".into(), ..port("pod", RoleSpec::Pod, 9000) };
+        assert_eq!(found(|it| fits(it, "uplink", &peers, &[removed]))[0].0, Severity::Good);
+        assert_eq!(found(|it| fits(it, "uplink", &peers[2..], &pods(&[9000]))), []);
+    }
 }

@@ -12,9 +12,11 @@ impl Render for RebalanceReply {
                 (true, false) => row.after.to_string(),
                 (false, _) => format!("{} ←", row.after),
             };
-            vec![row.queue.clone(), format!("{:.1}", row.percent), row.before.to_string(), after]
+            let (percent, noise) = (format!("{:.1}", row.percent), format!("{:.1}", row.noise));
+            vec![row.queue.clone(), percent, noise, row.before.to_string(), after]
         });
-        let queues = table(&["queue", "busy %", "core", "core then"], 1..3, queues.collect(), "no queues");
+        let queues =
+            table(&["queue", "busy %", "±", "core", "core then"], 1..4, queues.collect(), "no queues");
         let threads = self
             .threads
             .iter()

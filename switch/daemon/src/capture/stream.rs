@@ -20,9 +20,10 @@ use weft_dataplane::{
     program::Verdict,
 };
 use weft_pmd::sys;
-use weft_wire::{NetworkId, PortId};
+use weft_wire::PortId;
 
-use super::{Names, Running, SharedNames, get};
+use super::{Running, SharedNames, get};
+use crate::switch::Names;
 
 /// A reader that takes nothing for so long has forgotten about it.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -146,8 +147,7 @@ impl Encoder {
 
     /// Tells of ports before there is a packet: who reads may want to know what it reads.
     fn tell_ports(&mut self, ports: Option<&[PortId]>) -> io::Result<()> {
-        let mut ports = ports.map_or_else(|| self.names.ports.keys().copied().collect(), <[_]>::to_vec);
-        ports.sort_unstable();
+        let ports = ports.map_or_else(|| self.names.port_ids().collect(), <[_]>::to_vec);
         ports.into_iter().try_for_each(|port| self.port(port).map(drop))
     }
 
@@ -193,7 +193,7 @@ impl Encoder {
         if let Some(id) = self.ports.get(&port) {
             return Ok(*id);
         }
-        let name = port_name(&self.names, port);
+        let name = self.names.port(port).to_owned();
         let next = self.told_ports.len() as u32;
         let id = *self.told_ports.entry(name.clone()).or_insert(next);
         if id == next {
@@ -218,20 +218,11 @@ impl Encoder {
     }
 }
 
-/// A port that is gone by now has a number only.
-fn port_name(names: &Names, port: PortId) -> String {
-    names.ports.get(&port).cloned().unwrap_or_else(|| format!("port-{}", port.index()))
-}
-
-fn network_name(names: &Names, network: NetworkId) -> String {
-    names.networks.get(network.index()).cloned().unwrap_or_else(|| format!("network-{}", network.index()))
-}
-
 fn words(names: &Names, verdict: Option<Verdict>) -> api::Verdict {
     let (verdict, to, reason) = match verdict {
         None => ("sent", None, None),
-        Some(Verdict::Forward(port)) => ("forward", Some(port_name(names, port)), None),
-        Some(Verdict::Flood(network)) => ("flood", Some(network_name(names, network)), None),
+        Some(Verdict::Forward(port)) => ("forward", Some(names.port(port).to_owned()), None),
+        Some(Verdict::Flood(network)) => ("flood", Some(names.network(network).to_owned()), None),
         Some(Verdict::Punt(reason)) => ("punt", None, Some((reason.word(), reason.text()))),
         Some(Verdict::Drop(reason)) => ("drop", None, Some((reason.word(), reason.text()))),
     };

@@ -90,7 +90,6 @@ impl Session {
             });
         }
         keep_biggest(&mut top);
-        let view = self.switch.view();
         let flows = top.iter().map(|found| TopFlow {
             packets_since: found.packets,
             bytes_since: found.bytes,
@@ -99,7 +98,6 @@ impl Session {
                 &found.entry,
                 found.now_ms,
                 found.stale,
-                &view,
             ),
         });
         look.reply = TopFlows {

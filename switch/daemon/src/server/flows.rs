@@ -5,14 +5,10 @@ use weft_ctl_api::{
     flow::{CachedFlow, CachedFlows, FlowCache, FlowRow, FlowRows},
     spec::Protocol,
 };
-use weft_dataplane::{
-    key::{FlowKey, Origin},
-    table::flow::FlowEntry,
-};
+use weft_dataplane::{key::FlowKey, table::flow::FlowEntry};
 use weft_wire::{PortId, ThreadId, ethertype, ip::proto};
 
 use super::{Session, not_found};
-use crate::{plan::describe_program, switch::View};
 
 /// So many at most, whatever is asked: a reply has a limit.
 const FLOWS_MAX: usize = 200_000;
@@ -41,7 +37,6 @@ impl Session {
         });
         let port = port.transpose()?;
         let limit = call.limit.min(FLOWS_MAX);
-        let view = switch.view();
         let mut reply = CachedFlows { flows: Vec::new(), total: 0, truncated: false };
         for (index, thread) in switch.runtime.threads.iter().enumerate() {
             reply.total += thread.counters.flows.get();
@@ -57,7 +52,7 @@ impl Session {
                     return false;
                 }
                 let stale = flow.state.generation != dump.generation;
-                reply.flows.push(self.cached_flow(thread.core, flow, dump.now_ms, stale, &view));
+                reply.flows.push(self.cached_flow(thread.core, flow, dump.now_ms, stale));
                 true
             });
         }
@@ -65,37 +60,18 @@ impl Session {
         Ok(reply)
     }
 
-    pub(super) fn cached_flow(
-        &self,
-        core: usize,
-        flow: &FlowEntry,
-        now_ms: u32,
-        stale: bool,
-        view: &View<'_>,
-    ) -> CachedFlow {
-        let port = self.origin_word(flow.key.origin());
+    pub(super) fn cached_flow(&self, core: usize, flow: &FlowEntry, now_ms: u32, stale: bool) -> CachedFlow {
+        let view = self.switch.view_of_flow(&flow.state);
         CachedFlow {
             core,
-            port,
+            port: view.names.origin(flow.key.origin()),
             flow: describe(&flow.key),
-            actions: describe_program(&flow.program, view),
+            actions: view.program_words(&flow.program),
             packets: flow.state.packets,
             bytes: flow.state.bytes,
             idle_ms: now_ms.wrapping_sub(flow.state.used_ms).into(),
             stale,
         }
-    }
-
-    /// A port, or another node and the network it is in.
-    fn origin_word(&self, origin: Origin) -> String {
-        match origin.tunnel() {
-            Some((peer, _)) => self.switch.peer_name(peer).map_or("?".into(), |name| format!("peer:{name}")),
-            None => origin.port().map_or("?".into(), |id| self.port_word(id)),
-        }
-    }
-
-    fn port_word(&self, id: PortId) -> String {
-        self.switch.port_name(id).unwrap_or("(gone)").to_owned()
     }
 }
 

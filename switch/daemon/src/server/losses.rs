@@ -9,13 +9,10 @@ use weft_ctl_api::{
     Error,
     drops::{DropRow, DropRows, DroppedPacket, Drops},
 };
-use weft_dataplane::{key::Origin, reason::DropReason, recorder::Dropped};
+use weft_dataplane::{reason::DropReason, recorder::Dropped};
 
 use super::{Session, not_found};
-use crate::{
-    packet,
-    switch::{Lost, Names},
-};
+use crate::{packet, switch::Lost};
 
 const LOST: (&str, &str) = ("rx_lost", "lost before the switch saw them: it was offered more than it takes");
 
@@ -128,7 +125,7 @@ impl Session {
     }
 
     fn dropped(&self, core: usize, number: u64, dropped: &Dropped) -> DroppedPacket {
-        let names = self.switch.history.names_at(dropped.generation);
+        let names = self.switch.names.at(dropped.generation);
         let ago_ns = self.switch.runtime.now_ns().saturating_sub(dropped.at_ns);
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let (source, destination) = match packet::addresses(&dropped.header) {
@@ -146,7 +143,7 @@ impl Session {
                 None => dropped.reason.decided_by().into(),
             },
             generation: dropped.generation,
-            ingress: dropped.origin.map(|origin| origin_word(origin, &names)),
+            ingress: dropped.origin.map(|origin| names.origin(origin)),
             egress: dropped.egress.map(|port| names.port(port).to_owned()),
             source,
             destination,
@@ -160,15 +157,6 @@ impl Session {
     pub(super) fn endpoint_of(&self, address: IpAddr) -> Option<String> {
         let mut all = self.switch.desired.endpoints.iter();
         all.find(|endpoint| endpoint.addresses.contains(&address)).map(|endpoint| endpoint.name.clone())
-    }
-}
-
-/// A port, or another node.
-pub(super) fn origin_word(origin: Origin, names: &Names) -> String {
-    match (origin.tunnel(), origin.port()) {
-        (Some((peer, _)), _) => format!("peer:{}", names.peer(peer.index())),
-        (None, Some(port)) => names.port(port).to_owned(),
-        (None, None) => "?".into(),
     }
 }
 

@@ -57,13 +57,14 @@ impl Session {
         if call.plan == call.apply {
             return Err(Error::new(Code::BadRequest, "say either plan or apply"));
         }
-        let Loads { time, queues, threads } = self.switch.queue_loads();
+        let loads = self.switch.queue_loads();
+        let Loads { time, queues, threads } = &loads;
         if time.as_secs_f64() < MEASURED_MIN_S {
             let message = "load has been measured for less than 2 s since queues were last moved";
             return Err(Error::new(Code::Unavailable, message).remedy("try again"));
         }
-        let loads: Vec<_> = queues.iter().map(|(_, load)| load.clone()).collect();
-        let moves = rebalance(&loads, threads.len());
+        let costs: Vec<_> = queues.iter().map(|(_, load)| load.clone()).collect();
+        let moves = rebalance(&costs, threads.len());
         let mut after = threads.clone();
         let mut rows = Vec::new();
         for (index, ((port, queue), load)) in queues.iter().enumerate() {
@@ -75,17 +76,16 @@ impl Session {
                 before: self.core(load.owner),
                 after: self.core(to),
                 percent: load.percent,
+                noise: load.noise,
                 pinned: load.pinned,
             });
         }
         if call.apply {
-            for (index, to) in &moves {
-                self.switch.move_queue(&queues[*index].0, *to)?;
-            }
+            self.switch.rebalance(&loads, &moves)?;
         }
         let count = if moves.len() == 1 { "1 queue".into() } else { format!("{} queues", moves.len()) };
         let summary = match (moves.is_empty(), call.apply) {
-            (true, _) => "nothing to gain: queues stay where they are".into(),
+            (true, _) => "nothing to gain that is sure: queues stay where they are".into(),
             (false, true) => format!("{count} moved"),
             (false, false) => format!("{count} would be moved"),
         };

@@ -7,21 +7,16 @@ use std::{
 
 use weft_ctl_api::{
     Code, Error,
-    trace::{Trace, TraceCached, TraceLive, TracePacket, TraceReply, TraceSeen, TraceStarted, TracedPacket},
+    trace::{Trace, TraceCached, TraceLive, TraceReply, TraceSeen, TraceStarted, TracedPacket},
 };
 use weft_dataplane::{
     key::FlowKey,
     trace::{Traced, live::Live},
 };
-use weft_wire::ThreadId;
+use weft_wire::{PortId, ThreadId};
 
 use super::{Session, filter};
-use crate::{
-    packet,
-    plan::describe_program,
-    switch::Names,
-    trace::{Scene, differences},
-};
+use crate::{config, desired::Desired, switch::View, trace::differences};
 
 fn invalid(problem: impl Into<String>) -> Error {
     Error::new(Code::Invalid, problem)
@@ -34,67 +29,64 @@ pub(super) fn unix_ms() -> u64 {
 
 impl Session {
     pub(super) fn trace_what_if(&self, call: &Trace) -> Result<TraceReply, Error> {
-        let names = self.switch.history.names();
-        let scene = self.scene(&names);
-        let candidate = match &call.against {
+        let view = self.switch.view();
+        let against = match &call.against {
             Some(toml) => {
-                let config = crate::config::parse(toml).map_err(invalid)?;
-                Some(self.switch.candidate(config)?)
+                let config = config::parse(toml).map_err(invalid)?;
+                let desired = Desired::try_from(&config)?;
+                Some((config, desired))
             }
             None => None,
         };
-        let bytes = frame(&scene, call)?;
-        let (mut now, key) = self.packet(&scene, &call.from, &bytes)?;
+        let from = view.sender(&call.from)?;
+        let bytes = view.frame(&from, &call.packet, call.network.as_deref())?;
+        let (mut now, key) = self.packet(&view, from.port, &bytes)?;
         if let Some(key) = key {
-            now.cached = self.cached(&scene, &call.from, key)?;
+            now.cached = self.cached(&view, from.port, key);
         }
-        let against = match &candidate {
-            Some(candidate) => Some(self.packet(&candidate.scene(), &call.from, &bytes)?.0),
+        let against = match &against {
+            Some((config, desired)) => {
+                let view = self.switch.view_of(config, desired);
+                let port = view.same_sender(&call.from, &from)?;
+                Some(self.packet(&view, port, &bytes)?.0)
+            }
             None => None,
         };
         let differences = against.as_ref().map(|against| differences(&now, against)).unwrap_or_default();
         Ok(TraceReply { now, against, differences })
     }
 
-    /// The configuration in force.
-    pub(super) fn scene<'a>(&'a self, names: &'a Names) -> Scene<'a> {
-        let switch = &self.switch;
-        Scene { config: &switch.config, desired: &switch.desired, snapshot: switch.runtime.snapshot(), names }
-    }
-
     fn packet(
         &self,
-        scene: &Scene<'_>,
-        from: &str,
+        view: &View<'_>,
+        from: PortId,
         bytes: &[u8],
     ) -> Result<(TracedPacket, Option<FlowKey>), Error> {
-        let from = scene.sender(from)?;
-        let (packet, key) = scene
-            .what_if(from.port, bytes, self.switch.runtime.now_ns())
+        let (packet, key) = view
+            .what_if(from, bytes, self.switch.runtime.now_ns())
             .map_err(|error| Error::new(Code::Unavailable, error.to_string()))?;
         Ok((TracedPacket { at_ms: unix_ms(), ..packet }, key))
     }
 
     /// What the threads that own the port's queues know of a flow.
-    fn cached(&self, scene: &Scene<'_>, from: &str, key: FlowKey) -> Result<Vec<TraceCached>, Error> {
-        let from = scene.sender(from)?;
+    fn cached(&self, view: &View<'_>, from: PortId, key: FlowKey) -> Vec<TraceCached> {
         let mut owners: Vec<ThreadId> =
-            scene.snapshot.port(from.port).map_or(Vec::new(), |port| port.owners.clone());
+            view.snapshot.port(from).map_or(Vec::new(), |port| port.owners.clone());
         owners.sort_unstable();
         owners.dedup();
-        let view = self.switch.view();
         let cached = |owner: ThreadId| {
             let found = self.switch.runtime.flow(owner, key)?;
+            let view = self.switch.view_of_flow(&found.flow.state);
             Some(TraceCached {
                 core: self.switch.runtime.threads[owner.index()].core,
-                actions: describe_program(&found.flow.program, &view),
+                actions: view.program_words(&found.flow.program),
                 packets: found.flow.state.packets,
                 bytes: found.flow.state.bytes,
                 idle_ms: found.idle_ms.into(),
                 stale: found.stale,
             })
         };
-        Ok(owners.into_iter().filter_map(cached).collect())
+        owners.into_iter().filter_map(cached).collect()
     }
 }
 
@@ -125,12 +117,15 @@ impl Session {
             let limits = format!("ask for 1 to {COUNT_MAX} packets, within 1 to {SECONDS_MAX} seconds");
             return Err(invalid("a live trace is bounded").remedy(limits));
         }
-        let names = self.switch.history.names();
-        let from = call.from.as_ref().map(|from| self.scene(&names).sender(from)).transpose()?;
+        let view = self.switch.view();
+        let from = call.from.as_ref().map(|from| view.sender(from)).transpose()?;
         let port = from.map(|from| from.port);
         let filter = call.filter.as_ref().map(filter::load).transpose()?;
-        let wants =
-            Box::new(move |packet: &[u8]| filter.as_ref().is_none_or(|filter| filter.accepts(packet)));
+        let is_from = from.and_then(|from| from.peer()).map(|peer| view.sent_by(peer));
+        let wants = Box::new(move |packet: &[u8]| {
+            is_from.as_ref().is_none_or(|is_from| is_from(packet))
+                && filter.as_ref().is_none_or(|filter| filter.accepts(packet))
+        });
         let until_ns = now_ns + call.seconds * 1_000_000_000;
         let live = Arc::new(Live::new(port, wants, call.count, until_ns));
         self.switch.runtime.trace(&live);
@@ -153,23 +148,11 @@ impl Session {
     }
 
     fn traced(&self, thread: ThreadId, traced: &Traced) -> TracedPacket {
-        let names = self.switch.history.names_at(traced.generation);
         let ago_ms = self.switch.runtime.now_ns().saturating_sub(traced.at_ns) / 1_000_000;
         TracedPacket {
             at_ms: unix_ms().saturating_sub(ago_ms),
             core: self.switch.runtime.threads.get(thread.index()).map(|thread| thread.core),
-            ..self.scene(&names).describe(traced)
+            ..self.switch.view_at(traced.generation).describe(traced)
         }
-    }
-}
-
-/// The packet's bytes.
-fn frame(scene: &Scene<'_>, call: &Trace) -> Result<Vec<u8>, Error> {
-    match &call.packet {
-        TracePacket::Words(spec) => {
-            let defaults = scene.defaults(&scene.sender(&call.from)?, spec)?;
-            packet::build(spec, defaults).map_err(invalid)
-        }
-        TracePacket::Hex(hex) => packet::unhex(hex).map_err(invalid),
     }
 }

@@ -10,10 +10,7 @@ use std::{
 use hashbrown::HashSet;
 use ipnet::IpNet;
 use weft_ctl_api::spec::{PortKind, QueuesSpec};
-use weft_dataplane::{
-    snapshot::{Hop, Mode, PeerView},
-    stats::PeerStats,
-};
+use weft_dataplane::{snapshot::Mode, stats::PeerStats};
 use weft_pmd::{netns, port::Steer, sys::net};
 use weft_wire::{Mac, PeerId};
 
@@ -296,16 +293,5 @@ impl Switch {
     /// A peer's number.
     pub fn peer_id(&self, peer: &str) -> Option<PeerId> {
         self.facts.peers.get(peer).map(|facts| facts.id)
-    }
-
-    /// The peer that a tunnel leads to.
-    pub fn peer_of_tunnel(&self, index: u16) -> Option<&str> {
-        let peers = &self.runtime.snapshot().peers;
-        let first = |peer: &Option<PeerView>| match peer.as_ref()?.hop? {
-            Hop::Tunnel { first, .. } => Some(first).filter(|first| *first <= index),
-            Hop::Native { .. } => None,
-        };
-        let place = (0..peers.len()).max_by_key(|place| first(&peers[*place]))?;
-        self.peer_name(PeerId(place as u16))
     }
 }

@@ -10,11 +10,11 @@ use weft_dataplane::{
     trace::Traced,
 };
 use weft_wire::{
-    NetworkId, PortId, ip,
+    ip,
     l4::tcp_flags::{FIN, RST, SYN},
 };
 
-use super::Scene;
+use crate::switch::View;
 
 struct Steps(Vec<TraceStep>);
 
@@ -24,14 +24,14 @@ impl Steps {
     }
 }
 
-impl Scene<'_> {
+impl View<'_> {
     pub(super) fn steps(&self, traced: &Traced) -> Vec<TraceStep> {
         let mut steps = Steps(Vec::new());
         let port = self.names.port(traced.ingress);
         let role = self.snapshot.port(traced.ingress).map_or("", |view| role_word(&view.role));
         steps.add("receive", format!("port:{port}"), format!("{role} port, {} bytes", traced.before.len()));
         if let Some((peer, network)) = traced.origin.tunnel() {
-            let (peer, network) = (self.names.peer(peer.index()), self.names.network(network.index()));
+            let (peer, network) = (self.names.peer(peer), self.names.network(network));
             steps.add("decap", format!("peer:{peer}"), format!("out of a tunnel, network {network}"));
         }
         match &traced.key {
@@ -71,7 +71,7 @@ impl Scene<'_> {
         if self.snapshot.generation != traced.generation {
             return steps.add("resolve", "", "the configuration has changed since");
         }
-        let (resolved, notes) = resolve::explain(key, self.snapshot);
+        let (resolved, notes) = resolve::explain(key, &self.snapshot);
         if resolved.program != *program {
             return; // learnt addresses are of the generation, too: this can't be
         }
@@ -90,7 +90,7 @@ impl Scene<'_> {
         match note {
             Note::Arrived { port, network } => {
                 let network = match network {
-                    Some(network) => format!("network {}", self.network(network)),
+                    Some(network) => format!("network {}", self.names.network(network)),
                     None => "no network of its own".into(),
                 };
                 steps.add("resolve", format!("port:{}", self.names.port(port)), network);
@@ -142,13 +142,15 @@ impl Scene<'_> {
                 let endpoint = self.endpoint_of(address).unwrap_or_else(|| "an endpoint".into());
                 format!(
                     "{endpoint} of network {} behind port {}",
-                    self.network(network),
+                    self.names.network(network),
                     self.names.port(port)
                 )
             }
-            Some(Route::Gateway { network }) => format!("the gateway of network {}", self.network(network)),
+            Some(Route::Gateway { network }) => {
+                format!("the gateway of network {}", self.names.network(network))
+            }
             Some(Route::Node) => "the node itself".into(),
-            Some(Route::Peer(peer)) => format!("node {}", self.names.peer(peer.index())),
+            Some(Route::Peer(peer)) => format!("node {}", self.names.peer(peer)),
             Some(Route::Unreachable) => "no pod at this address".into(),
         };
         let by = prefix.map_or_else(String::new, |prefix| format!(" by {prefix}"));
@@ -158,7 +160,7 @@ impl Scene<'_> {
     fn station_words(&self, station: Option<Station>) -> String {
         match station {
             None => "nobody knows where".into(),
-            Some(Station::Remote(peer)) => format!("on node {}", self.names.peer(peer.index())),
+            Some(Station::Remote(peer)) => format!("on node {}", self.names.peer(peer)),
             Some(Station::Local { port, vlan }) => {
                 let tag = vlan.map_or_else(String::new, |vlan| format!(", tag {vlan}"));
                 format!("behind port {}{tag}", self.names.port(port))
@@ -193,20 +195,17 @@ impl Scene<'_> {
         }
     }
 
-    fn peer_of_tunnel(&self, index: u16) -> &str {
-        self.snapshot.peer_of_tunnel(index).map_or("?", |peer| self.names.peer(peer.index()))
-    }
-
     fn end_step(&self, traced: &Traced, steps: &mut Steps) {
         let stage = match (traced.verdict, traced.decided) {
             (Verdict::Drop(_) | Verdict::Punt(_), stage) => stage.word(),
             _ => "egress",
         };
         let (table, text) = match traced.verdict {
-            Verdict::Forward(port) => (format!("port:{}", self.port(port)), "leaves by it".to_owned()),
-            Verdict::Flood(network) => {
-                (format!("network:{}", self.network(network)), "leaves by every other port of it".to_owned())
-            }
+            Verdict::Forward(port) => (format!("port:{}", self.names.port(port)), "leaves by it".to_owned()),
+            Verdict::Flood(network) => (
+                format!("network:{}", self.names.network(network)),
+                "leaves by every other port of it".to_owned(),
+            ),
             Verdict::Punt(reason) => ("slowpath".into(), format!("{}: {}", reason.word(), reason.text())),
             Verdict::Drop(reason) => {
                 let by = self.decided_by(traced).unwrap_or_default();
@@ -214,14 +213,6 @@ impl Scene<'_> {
             }
         };
         steps.add(stage, table, text);
-    }
-
-    fn port(&self, id: PortId) -> &str {
-        self.names.port(id)
-    }
-
-    fn network(&self, id: NetworkId) -> &str {
-        self.names.network(id.index())
     }
 }
 
