@@ -14,7 +14,8 @@ mod supposed;
 mod vanish;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -103,7 +104,7 @@ pub struct Switch {
     /// What the change under way could not do, though it is in force.
     warnings: Vec<String>,
     events: Sender<Event>,
-    watcher: Option<(Vec<std::net::IpAddr>, u32, nexthop::Watcher)>,
+    watcher: Option<(BTreeSet<IpAddr>, u32, nexthop::Watcher)>,
     peer_watch: fabric::PeerWatch,
     queue_watch: queues::QueueWatch,
 }
