@@ -222,23 +222,37 @@ mod tests {
         assert!(State::open(dir.path()).dir().is_ok());
     }
 
+    /// A configuration with a rule, which stays, and a name that changes.
+    fn numbered(generation: u64) -> Config {
+        let rule = "[[flow]]\nname = \"f\"\nactions = [\"drop\"]";
+        config::parse(&format!("[node]\nname = \"n{generation}\"\n{rule}")).expect("valid")
+    }
+
     #[test]
     fn history_survives_and_is_bounded_and_skips_what_it_cannot_read() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut state = State::open(dir.path());
-        for generation in 1..=60 {
-            let config = named(&format!("n{generation}"));
+        for generation in 1..=260 {
+            let config = numbered(generation);
             state.record(generation, &Who::default(), "a change", &config);
             state.record(generation + 1000, &Who::default(), "no change", &config); // left alone
             state.tidy();
         }
         drop(state);
-        fs::write(dir.path().join("history/00000000000000000061.json"), "{\"generation\":6")
-            .expect("writable");
+        let history = dir.path().join("history");
+        let text = |generation| fs::read_to_string(history.join(format!("{generation:020}.json"))).ok();
+        fs::write(history.join("00000000000000000261.json"), "{\"generation\":6").expect("writable");
+        let files = fs::read_dir(&history).expect("there").count();
+        assert!((50..=102).contains(&files), "{files}: as many again as are at hand, and one whole");
+        let changes =
+            (1..=260).filter(|at| text(*at).is_some_and(|text| text.contains("change\":{"))).count();
+        assert!(changes >= files - 4, "{changes} of {files} say what they changed");
         let state = State::open(dir.path());
         let generations: Vec<u64> = state.history.entries().map(|entry| entry.generation).collect();
-        assert_eq!(generations, (11..=60).collect::<Vec<_>>());
-        assert_eq!(state.history.config(40), Some(named("n40")));
-        assert_eq!(state.history.config(5), None);
+        assert_eq!(generations, (211..=260).collect::<Vec<_>>());
+        for generation in 211..=260 {
+            assert_eq!(state.history.config(generation), Some(numbered(generation)));
+        }
+        assert_eq!(state.history.config(210), None);
     }
 }

@@ -46,11 +46,11 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kept {
-    Whole(Config),
+    Whole(Box<Config>),
     /// As what it changed of the entry before, which came with generation `of`.
     Change {
         of: u64,
-        change: Change,
+        change: Box<Change>,
     },
 }
 
@@ -103,7 +103,7 @@ impl History {
     /// The configuration of what would be the next entry.
     fn config_of(&self, entry: &Entry) -> Option<Config> {
         match &entry.config {
-            Kept::Whole(config) => Some(config.clone()),
+            Kept::Whole(config) => Some((**config).clone()),
             Kept::Change { of, change } => {
                 self.entries.back().filter(|last| last.generation == *of)?;
                 change.apply(self.newest.clone()?)
@@ -121,7 +121,7 @@ impl History {
         self.entries().find(|entry| entry.generation == generation)?;
         let until = self.entries.iter().take_while(|entry| entry.generation <= generation);
         until.fold(None, |before, entry| match &entry.config {
-            Kept::Whole(config) => Some(config.clone()),
+            Kept::Whole(config) => Some((**config).clone()),
             Kept::Change { change, .. } => before.and_then(|before| change.apply(before)),
         })
     }
@@ -154,10 +154,11 @@ impl History {
     fn kept(&self, config: &Config) -> Kept {
         let is_behind = self.files.as_ref().is_some_and(Files::is_behind);
         let before = self.newest.as_ref().zip(self.entries.back()).filter(|_| !is_behind);
-        let change = before.map(|(newest, last)| (last.generation, Change::between(newest, config)));
+        let change =
+            before.map(|(newest, last)| (last.generation, Box::new(Change::between(newest, config))));
         match change {
             Some((of, change)) if change.size() < change::size(config) => Kept::Change { of, change },
-            _ => Kept::Whole(config.clone()),
+            _ => Kept::Whole(Box::new(config.clone())),
         }
     }
 
@@ -179,7 +180,7 @@ impl History {
             return;
         }
         if let (Some(newest), Some(config)) = (self.entries.back_mut(), &self.newest) {
-            *newest = Arc::new(Entry { config: Kept::Whole(config.clone()), ..(**newest).clone() });
+            *newest = Arc::new(Entry { config: Kept::Whole(Box::new(config.clone())), ..(**newest).clone() });
             self.keep_newest();
         }
     }
