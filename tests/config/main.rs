@@ -266,7 +266,7 @@ fn what_is_numbered_in_16_bits_has_a_limit() {
         prefixes: Vec::new(),
         mac: None,
     };
-    let peer = vec![peer; 65_536];
+    let peer = vec![peer.into(); 65_536];
     many.fabric = Some(spec::FabricSpec {
         mode: spec::FabricMode::Vxlan,
         udp_port: None,

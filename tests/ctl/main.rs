@@ -1,6 +1,7 @@
 //! The control socket: every verb against a real weftd, and what nobody should send. Needs root.
 
 mod doctor;
+mod kept;
 mod metrics;
 mod past;
 mod queues;

@@ -1,12 +1,7 @@
 //! The configuration as a transaction: planned, applied wholly or not at all, confirmed or taken back, kept over every death.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use serde_json::Value;
 use weft_tests::{
     daemon::Weftd,
     netns::{NetNs, require_root},
@@ -15,24 +10,24 @@ use weft_tests::{
 use super::{CONFIG, weftd};
 
 /// Another configuration beside weftd's own.
-fn beside(weftd: &Weftd, name: &str, config: &str) -> String {
+pub(super) fn beside(weftd: &Weftd, name: &str, config: &str) -> String {
     let path: PathBuf = weftd.config().with_file_name(name);
     std::fs::write(&path, weftd.own(config)).expect("writable");
     path.display().to_string()
 }
 
-fn with_rule(name: &str) -> String {
+pub(super) fn with_rule(name: &str) -> String {
     format!("{CONFIG}[[flow]]\nname = \"{name}\"\nactions = [\"drop\"]\n")
 }
 
-fn rules(weftd: &Weftd) -> Vec<String> {
+pub(super) fn rules(weftd: &Weftd) -> Vec<String> {
     let flows = weftd.json(&["flow", "list"]);
     let rows = flows["flows"].as_array().expect("a list").iter();
     rows.filter_map(|row| row["spec"]["name"].as_str().map(str::to_owned)).collect()
 }
 
 #[track_caller]
-fn refused(weftd: &Weftd, args: &[&str], says: &str) {
+pub(super) fn refused(weftd: &Weftd, args: &[&str], says: &str) {
     let output = weftd.ctl(args);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && text.contains(says), "{args:?}: {text}");
@@ -191,125 +186,6 @@ fn a_pod_that_is_gone_keeps_nobody_from_going_back() {
     let said = weftd.must(&["config", "cancel"]);
     assert!(said.contains("warning: port left out: \"pod\": device pod0 does not exist"), "{said}");
     assert_eq!((rules(&weftd).len(), &weftd.json(&["status"])["ports_removed"]), (0, &1.into()));
-}
-
-#[test]
-fn history_leads_back() {
-    if !require_root() {
-        return;
-    }
-    let (_node, mut weftd) = weftd();
-    refused(&weftd, &["config", "rollback"], "no other configuration before");
-    for name in ["a", "b"] {
-        weftd.must(&["flow", "add", name, "--action", "drop", "--match", "protocol=tcp"]);
-    }
-    let history =
-        |weftd: &Weftd| weftd.json(&["config", "history"])["entries"].as_array().expect("a list").clone();
-    let all = history(&weftd);
-    assert_eq!(all.len(), 3, "{all:?}");
-    assert_eq!((&all[0]["current"], &all[0]["who"]["uid"]), (&Value::Bool(true), &0.into()));
-    assert!(all[1]["what"].as_str().is_some_and(|what| what.contains("flow rule a added")));
-    weftd.must(&["config", "rollback"]);
-    assert_eq!(rules(&weftd), ["a"]);
-    weftd.must(&["config", "rollback"]);
-    assert_eq!(rules(&weftd), ["a", "b"]);
-    let first = all[2]["generation"].to_string();
-    let plan = weftd.must(&["config", "plan", "--generation", &first]);
-    assert!(plan.contains("- flow a") && plan.contains("- flow b"), "{plan}");
-    weftd.must(&["config", "rollback", &first]);
-    assert_eq!(rules(&weftd), Vec::<String>::new());
-    refused(
-        &weftd,
-        &["config", "rollback", "999999"],
-        "the history has no configuration of generation 999999; there is ",
-    );
-    // It goes on after a restart, and so do generations.
-    let newest = history(&weftd)[0]["generation"].as_u64();
-    weftd.kill();
-    weftd.run();
-    weftd.must(&["flow", "add", "c", "--action", "drop", "--match", "protocol=tcp"]);
-    let after = history(&weftd);
-    assert_eq!(after.len(), 7, "{after:?}");
-    assert!(after[0]["generation"].as_u64() > newest, "{after:?}");
-}
-
-/// Ends weftd at every step of its writing in turn; says what it had answered, and what it then came up with.
-fn at_every_step(changes: &[&[&str]], check: impl Fn(usize, &[String])) -> usize {
-    let node = NetNs::new("ctl");
-    let (mut deaths, mut step) = (0, 0);
-    loop {
-        step += 1;
-        let mut weftd = Weftd::prepare(&node, CONFIG);
-        let file = beside(&weftd, "new.toml", &with_rule("new"));
-        weftd.spawn(&[("WEFT_CRASH_AT", &step.to_string())]);
-        while !weftd.has_ended() && !weftd.ctl(&["status"]).status.success() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let answers = changes.iter().take_while(|change| {
-            let change: Vec<&str> =
-                change.iter().map(|word| if *word == "FILE" { &file } else { *word }).collect();
-            weftd.ctl(&change).status.success()
-        });
-        let answered = answers.count();
-        let has_died = answered < changes.len() || weftd.has_ended();
-        if has_died {
-            deaths += 1;
-        }
-        if !weftd.has_ended() {
-            weftd.kill();
-        }
-        weftd.run();
-        check(answered, &rules(&weftd));
-        if !has_died {
-            return deaths;
-        }
-    }
-}
-
-#[test]
-fn whatever_step_weftd_dies_at_it_comes_up_with_one_configuration_or_the_other() {
-    if !require_root() {
-        return;
-    }
-    let deaths = at_every_step(&[&["config", "apply", "FILE"]], |answered, rules| {
-        assert!(rules == ["new"] || answered == 0 && rules.is_empty(), "{answered}: {rules:?}");
-    });
-    assert!(deaths >= 12, "{deaths}");
-    let confirmed = [&["config", "apply", "FILE", "--confirm-within", "60s"][..], &["config", "confirm"]];
-    let deaths = at_every_step(&confirmed, |answered, rules| match answered {
-        0 => assert!(rules.is_empty(), "{rules:?}"),
-        1 => assert!(rules.is_empty() || rules == ["new"], "{rules:?}"),
-        _ => assert_eq!(rules, ["new"]),
-    });
-    assert!(deaths >= 18, "{deaths}");
-}
-
-#[test]
-fn a_kill_at_any_moment_leaves_whole_files() {
-    if !require_root() {
-        return;
-    }
-    let (_node, mut weftd) = weftd();
-    let files = ["one", "two"].map(|name| beside(&weftd, &format!("{name}.toml"), &with_rule(name)));
-    for round in 0_u64..8 {
-        let socket = weftd.socket().display().to_string();
-        let weftctl = weft_tests::daemon::binary("weftctl").display().to_string();
-        let apply = |file: &str| format!("{weftctl} --socket {socket} config apply {file}");
-        let script = format!("while {} && {}; do :; done", apply(&files[0]), apply(&files[1]));
-        let mut busy = Command::new("sh")
-            .args(["-c", &script])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sh");
-        std::thread::sleep(Duration::from_millis(60 + 37 * round));
-        weftd.kill();
-        busy.wait().expect("it ends when weftd does");
-        weftd.run();
-        let rules = rules(&weftd);
-        assert!(rules == ["one"] || rules == ["two"], "{rules:?}");
-        assert!(!weftd.log().contains("can't be read"), "{}", weftd.log());
-    }
 }
 
 #[test]

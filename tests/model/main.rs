@@ -2,6 +2,7 @@
 //! lost, whatever comes in.
 
 mod bridge;
+mod checks;
 mod filter;
 mod merge;
 mod offload;

@@ -113,7 +113,7 @@ proptest! {
         for peers in steps {
             let facts = number(&mut ids, &peers);
             let mut config = base();
-            config.fabric.as_mut().expect("a fabric").peer = peers;
+            config.fabric.as_mut().expect("a fabric").peer = peers.into_iter().map(Arc::new).collect();
             let desired = Desired::try_from(&config).expect("valid");
             let (kept, fresh) = (compiler.compile(&desired, &facts), compile(&desired, &facts));
             prop_assert_eq!(routes(&kept), routes(&fresh));

@@ -10,7 +10,7 @@ use weft_pmd::Caps;
 use weft_wire::{Mac, PeerId, PortId, ThreadId};
 use weftd::{
     compile::{Compiler, Facts, PeerFacts, PortFacts, compile},
-    desired::Desired,
+    desired::{Checker, Desired},
 };
 
 const PEERS: u32 = 5_000;
@@ -49,7 +49,7 @@ fn config() -> Config {
         mode = "vxlan"
     "#;
     let mut config: Config = toml::from_str(text).expect("a configuration");
-    config.fabric.as_mut().expect("a fabric").peer = (0..PEERS).map(peer).collect();
+    config.fabric.as_mut().expect("a fabric").peer = (0..PEERS).map(peer).map(Arc::new).collect();
     config
 }
 
@@ -72,7 +72,7 @@ fn facts(desired: &Desired) -> Facts {
 
 /// The peer that comes and goes.
 fn with_one_more(mut config: Config) -> Config {
-    config.fabric.as_mut().expect("a fabric").peer.push(peer(PEERS));
+    config.fabric.as_mut().expect("a fabric").peer.push(Arc::new(peer(PEERS)));
     config
 }
 
@@ -83,16 +83,34 @@ fn change(criterion: &mut Criterion) {
     let facts = facts(&more);
     let mut group = criterion.benchmark_group("5000 peers, 100000 prefixes");
     group.sample_size(30);
-    group.bench_function("from nothing", |b| b.iter(|| black_box(compile(&desired, &facts))));
-    group.bench_function("copy", |b| b.iter(|| black_box(with_one_more(config.clone()))));
-    group.bench_function("check", |b| b.iter(|| black_box(Desired::try_from(&config))));
+    group.bench_function("check, from nothing", |b| b.iter(|| black_box(Desired::try_from(&config))));
+    group.bench_function("compile, from nothing", |b| b.iter(|| black_box(compile(&desired, &facts))));
+    let with = with_one_more(config.clone());
+    let (mut checker, mut comes) = (Checker::default(), true);
+    group.bench_function("check, one peer comes or goes", |b| {
+        b.iter(|| {
+            let desired = black_box(checker.check(if comes { &with } else { &config }));
+            comes = !comes;
+            desired
+        });
+    });
     let mut compiler = Compiler::default();
     let mut last = compiler.compile(&desired, &facts);
-    let mut comes = true;
-    group.bench_function("one peer comes or goes", |b| {
+    group.bench_function("compile, one peer comes or goes", |b| {
         b.iter(|| {
             last = compiler.compile(if comes { &more } else { &desired }, &facts);
             comes = !comes;
+        });
+    });
+    // As a verb does it: copied, changed, checked, compiled; then the last one goes.
+    group.bench_function("all of it, one peer comes or goes", |b| {
+        b.iter(|| {
+            let copy = config.clone();
+            let new = if comes { with_one_more(copy) } else { copy };
+            let desired = checker.check(&new).expect("a valid configuration");
+            last = compiler.compile(&desired, &facts);
+            comes = !comes;
+            (new, desired)
         });
     });
     black_box(&last);

@@ -49,6 +49,7 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
             published = Instant::now();
         }
         session.look_after_pending();
+        session.look_after_state();
         if ticked.elapsed() >= TICK {
             session.switch.check_devices();
             session.switch.age();
@@ -74,8 +75,10 @@ fn handle(session: &mut Session, event: Event) {
         Event::Request { verb, args, persist, peer, reply } => {
             let answer = session.serve(&verb, args, persist, &peer);
             let answer = answer.map(|value| Answer { value, stream: session.stream.take() });
-            // Whoever asked may have gone.
-            let _ = reply.send(answer);
+            session.when_kept(move |problems| {
+                // Whoever asked may have gone.
+                let _ = reply.send(answer.map(|answer| answer.warn(problems)));
+            });
         }
         Event::Scrape { reply } => {
             let _ = reply.send(Metrics::read(&session.switch)); // as above

@@ -1,12 +1,13 @@
 //! The configuration as meant: names resolved, defaults filled in, everything that could contradict itself checked.
 //!
-//! Only [`Desired::try_from`] makes one, so whoever holds a `Desired` need not check again: every index points at
-//! something, addresses are unique, roles fit their networks. Indices are places in the vectors.
+//! Only [`Desired::try_from`] and a [`Checker`] make one, so whoever holds a `Desired` need not check again: every index
+//! points at something, addresses are unique, roles fit their networks. Indices are places in the vectors.
 
 mod addresses;
 mod check;
 mod fabric;
 mod kinds;
+mod peers;
 mod rules;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -248,6 +249,20 @@ impl TryFrom<&Config> for Desired {
     type Error = Invalid;
 
     fn try_from(config: &Config) -> Result<Self, Invalid> {
-        check::desired(config)
+        Checker::default().check(config)
+    }
+}
+
+/// Checks configurations, one after the other. It remembers what it has found of other nodes, of which there may be
+/// thousands, so that a change costs what it changes; the outcome is the same as without it.
+#[derive(Debug, Default)]
+pub struct Checker {
+    peers: peers::Peers,
+}
+
+impl Checker {
+    /// What a configuration means, or what is wrong with it.
+    pub fn check(&mut self, config: &Config) -> Result<Desired, Invalid> {
+        check::desired(config, &mut self.peers)
     }
 }

@@ -19,6 +19,19 @@ pub struct Answer {
     pub stream: Option<Stream>,
 }
 
+impl Answer {
+    /// The same of a change that did not go as it should have.
+    pub fn warn(mut self, warnings: Vec<String>) -> Self {
+        if let (Value::Object(reply), false) = (&mut self.value, warnings.is_empty()) {
+            let all = reply.entry("warnings").or_insert_with(|| Value::Array(Vec::new()));
+            if let Value::Array(all) = all {
+                all.extend(warnings.into_iter().map(Value::String));
+            }
+        }
+        self
+    }
+}
+
 /// What happens.
 #[derive(Debug)]
 pub enum Event {

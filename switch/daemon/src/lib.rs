@@ -35,6 +35,7 @@ pub mod roles;
 pub mod runtime;
 pub mod server;
 pub mod slowpath;
+pub mod splice;
 pub mod state;
 pub mod switch;
 pub mod trace;

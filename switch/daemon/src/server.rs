@@ -81,7 +81,7 @@ impl Session {
             captures: Captures::default(),
             stream: None,
         };
-        for warning in session.came_into_force(why) {
+        if let Some(warning) = session.came_into_force(why) {
             tracing::warn!("{warning}");
         }
         session

@@ -3,15 +3,18 @@
 //! ```text
 //!  lock            held as long as weftd runs: a directory is one weftd's
 //!  startup.json    what to come up with instead of the configuration file, as long as that file stays as it is
-//!  history/N.json  the configuration that came with generation N: when, who, what
+//!  history/N.json  the configuration that came with generation N, whole or as what it changed of the one before: when, who, what
 //!  audit.log       every change that was asked for, one JSON object a line; audit.log.1 is older
 //! ```
 //! **Invariants:** a file is there whole or not at all, whatever moment weftd dies at ([`durable`]). weftd comes up with the
 //! configuration last confirmed, unless its file was edited since: then with the file. `startup.json` names the text that
-//! it stands in for, so neither has to be written together with the other.
+//! it stands in for, so neither has to be written together with the other. Whoever is told that a change was made finds it in
+//! the history, whatever becomes of weftd: the answer waits until it is written ([`State::when_kept`]), and nobody else does.
 
+mod change;
 pub mod durable;
 mod history;
+mod writer;
 
 use std::{
     fs::{self, File},
@@ -62,23 +65,25 @@ pub struct State {
     _lock: Option<File>,
     /// Configurations that were in force.
     pub history: History,
+    /// Something is being written that nobody was told of.
+    is_writing: bool,
 }
 
 impl State {
     /// Opens the directory, making it if need be. Without one weftd runs all the same: a full disk keeps no pod from
     /// its packets.
     pub fn open(path: &Path) -> Self {
-        match Self::lock(path) {
-            Ok(lock) => {
-                let history = History::load(&path.join("history"));
-                Self { dir: Ok(path.to_owned()), _lock: Some(lock), history }
+        let opened = Self::lock(path).and_then(|lock| Ok((lock, History::open(path.join("history"))?)));
+        match opened {
+            Ok((lock, history)) => {
+                Self { dir: Ok(path.to_owned()), _lock: Some(lock), history, is_writing: false }
             }
             Err(error) => {
                 let problem = format!("node.state: {}: {error}", path.display());
                 let remedy =
                     "neither history nor audit log outlive weftd, and nothing can be applied to be confirmed";
                 tracing::warn!(problem, "no state directory: {remedy}");
-                Self { dir: Err(problem), _lock: None, history: History::default() }
+                Self { dir: Err(problem), _lock: None, history: History::default(), is_writing: false }
             }
         }
     }
@@ -149,22 +154,27 @@ impl State {
         outcome.map_err(|source| StateError::Io { path, source })
     }
 
-    /// Notes a configuration that has come into force, unless it is the newest already.
-    pub fn record(
-        &mut self,
-        generation: u64,
-        who: &Who,
-        what: &str,
-        config: &Config,
-    ) -> Result<(), StateError> {
-        let dir = self.dir.as_ref().ok().map(|dir| dir.join("history"));
-        let failed = |source| StateError::Io { path: dir.clone().unwrap_or_default(), source };
-        let toml = config::to_toml(config).map_err(|error| failed(io::Error::other(error)))?;
-        if self.history.entries().next_back().is_some_and(|newest| newest.config == toml) {
-            return Ok(());
+    /// Notes a configuration that has come into force, unless it is the newest already. It is not on disk yet:
+    /// [`Self::when_kept`] tells.
+    pub fn record(&mut self, generation: u64, who: &Who, what: &str, config: &Config) {
+        if !self.history.is_newest(config) {
+            self.history.push(generation, who, what, config);
+            self.is_writing = true;
         }
-        let entry = Entry { generation, at: now(), who: who.clone(), what: what.to_owned(), config: toml };
-        self.history.push(entry, dir.as_deref()).map_err(failed)
+    }
+
+    /// Calls back when what was noted last is on disk, with what could not be written; at once if that was told already.
+    pub fn when_kept(&mut self, say: impl FnOnce(Vec<String>) + Send + 'static) {
+        if std::mem::take(&mut self.is_writing) {
+            self.history.when_written(say);
+        } else {
+            say(Vec::new());
+        }
+    }
+
+    /// Does what nobody waits for.
+    pub fn tidy(&mut self) {
+        self.history.tidy();
     }
 }
 
@@ -212,22 +222,37 @@ mod tests {
         assert!(State::open(dir.path()).dir().is_ok());
     }
 
+    /// A configuration with a rule, which stays, and a name that changes.
+    fn numbered(generation: u64) -> Config {
+        let rule = "[[flow]]\nname = \"f\"\nactions = [\"drop\"]";
+        config::parse(&format!("[node]\nname = \"n{generation}\"\n{rule}")).expect("valid")
+    }
+
     #[test]
     fn history_survives_and_is_bounded_and_skips_what_it_cannot_read() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut state = State::open(dir.path());
-        for generation in 1..=60 {
-            let config = named(&format!("n{generation}"));
-            state.record(generation, &Who::default(), "a change", &config).expect("recorded");
-            state.record(generation + 1000, &Who::default(), "no change", &config).expect("left alone");
+        for generation in 1..=260 {
+            let config = numbered(generation);
+            state.record(generation, &Who::default(), "a change", &config);
+            state.record(generation + 1000, &Who::default(), "no change", &config); // left alone
+            state.tidy();
         }
         drop(state);
-        fs::write(dir.path().join("history/00000000000000000061.json"), "{\"generation\":6")
-            .expect("writable");
+        let history = dir.path().join("history");
+        let text = |generation| fs::read_to_string(history.join(format!("{generation:020}.json"))).ok();
+        fs::write(history.join("00000000000000000261.json"), "{\"generation\":6").expect("writable");
+        let files = fs::read_dir(&history).expect("there").count();
+        assert!((50..=102).contains(&files), "{files}: as many again as are at hand, and one whole");
+        let changes =
+            (1..=260).filter(|at| text(*at).is_some_and(|text| text.contains("change\":{"))).count();
+        assert!(changes >= files - 4, "{changes} of {files} say what they changed");
         let state = State::open(dir.path());
         let generations: Vec<u64> = state.history.entries().map(|entry| entry.generation).collect();
-        assert_eq!(generations, (11..=60).collect::<Vec<_>>());
-        assert_eq!(state.history.get(40).expect("there").config, "[node]\nname = \"n40\"\n");
-        assert!(state.history.get(5).is_none());
+        assert_eq!(generations, (211..=260).collect::<Vec<_>>());
+        for generation in 211..=260 {
+            assert_eq!(state.history.config(generation), Some(numbered(generation)));
+        }
+        assert_eq!(state.history.config(210), None);
     }
 }

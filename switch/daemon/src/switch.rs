@@ -14,7 +14,8 @@ mod vanish;
 mod view;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -38,7 +39,7 @@ use weft_wire::{PortId, ThreadId};
 use crate::{
     assign::assign,
     compile::{Compiler, Facts, PortFacts, RuleFacts},
-    desired::{Desired, Invalid, Role, Rule, RuleStep},
+    desired::{Checker, Desired, Invalid, Role, Rule, RuleStep},
     event::Event,
     netlink::{self, NetlinkError, nexthop, rss::Spread},
     ports,
@@ -100,11 +101,12 @@ pub struct Switch {
     /// The time-stamp counter then.
     pub started_cycles: u64,
     facts: Facts,
+    checker: Checker,
     compiler: Compiler,
     /// What the change under way could not do, though it is in force.
     warnings: Vec<String>,
     events: Sender<Event>,
-    watcher: Option<(Vec<std::net::IpAddr>, u32, nexthop::Watcher)>,
+    watcher: Option<(BTreeSet<IpAddr>, u32, nexthop::Watcher)>,
     peer_watch: fabric::PeerWatch,
     queue_watch: queues::QueueWatch,
 }
@@ -174,6 +176,7 @@ impl Switch {
             started: Instant::now(),
             started_cycles: weft_pmd::sys::cycles(),
             facts: Facts { generation, ..Facts::default() },
+            checker: Checker::default(),
             compiler: Compiler::default(),
             warnings: Vec::new(),
             events,
@@ -192,7 +195,7 @@ impl Switch {
     /// though the configuration is in force, a sentence each.
     pub fn apply(&mut self, config: Config, retry: Retry) -> Result<Vec<String>, Error> {
         self.warnings.clear();
-        let desired = Desired::try_from(&config)?;
+        let desired = self.checker.check(&config)?;
         self.refuse_start_only(&config, &desired)?;
         let mut stale = self.stale_ports(&desired);
         let mut absent = self.probe(&desired, retry)?;

@@ -1,6 +1,6 @@
 //! How other nodes are reached, as typed.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -26,9 +26,9 @@ pub struct FabricSpec {
     /// Watch other nodes by BFD; unless given, they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BfdSpec>,
-    /// Other nodes.
+    /// Other nodes. There may be thousands: a configuration shares with the one before those that stay as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub peer: Vec<PeerSpec>,
+    pub peer: Vec<Arc<PeerSpec>>,
 }
 
 /// How other nodes are watched: by Bidirectional Forwarding Detection (RFC 5880 and 5883, UDP port 4784).
@@ -60,7 +60,7 @@ fn is_flood_rate(rate: &u64) -> bool {
 }
 
 /// Another node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PeerSpec {

@@ -1,24 +1,23 @@
 //! Addresses and prefixes: whose is whose, across the whole configuration.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr};
 
 use hashbrown::{HashMap, hash_map::Entry};
 use ipnet::IpNet;
 use weft_dataplane::snapshot::Mode;
-use weft_wire::ip;
 
-use super::{Endpoint, Invalid, Network, Node, Peer};
+use super::{Endpoint, Invalid, Network, Node, Peer, peers::Peers};
 
 /// A key of the configuration, written only when there is something to say about it: peers come in thousands.
 #[derive(Clone, Copy)]
-struct Key<'a> {
+pub(super) struct Key<'a> {
     noun: &'static str,
     name: Option<&'a str>,
     field: &'static str,
 }
 
 impl<'a> Key<'a> {
-    fn of(noun: &'static str, name: &'a str, field: &'static str) -> Self {
+    pub(super) fn of(noun: &'static str, name: &'a str, field: &'static str) -> Self {
         Self { noun, name: Some(name), field }
     }
 }
@@ -42,13 +41,9 @@ pub(super) fn check(key: impl fmt::Display, address: IpAddr) -> Result<(), Inval
     Ok(())
 }
 
-/// No prefix stands for two things: what is routed to pods is neither the node's own nor the underlay's, and no two that are
-/// routed alike are the same. A peer's may be wider than this node's (the longer goes first), but not inside of it.
-pub(super) fn prefixes_are_apart(
-    node: &Node,
-    networks: &[Network],
-    peers: &[Arc<Peer>],
-) -> Result<(), Invalid> {
+/// No prefix stands for two things: what is routed to pods is neither the node's own nor the underlay's. A peer's may be wider
+/// than this node's (the longer goes first), but not inside of it. That peers' are apart is found where they are.
+pub(super) fn prefixes_are_apart(node: &Node, networks: &[Network], peers: &Peers) -> Result<(), Invalid> {
     let routed = networks.iter().filter(|network| network.mode == Mode::Routed);
     let mut own: Vec<(IpNet, String)> = Vec::new();
     for network in routed {
@@ -65,7 +60,7 @@ pub(super) fn prefixes_are_apart(
                 let problem = format!("{prefix} contains the node's address {address}");
                 return Err(Invalid::new(key, problem, remedy));
             }
-            if let Some(peer) = peers.iter().find(|peer| prefix.contains(&peer.address)) {
+            if let Some(peer) = peers.addressed_in(prefix) {
                 let problem =
                     format!("{prefix} contains {}, the address of peer \"{}\"", peer.address, peer.name);
                 return Err(Invalid::new(key, problem, remedy));
@@ -73,101 +68,63 @@ pub(super) fn prefixes_are_apart(
             own.push((*prefix, key.clone()));
         }
     }
-    peers_prefixes(node, networks, peers)
-}
-
-fn peers_prefixes(node: &Node, networks: &[Network], peers: &[Arc<Peer>]) -> Result<(), Invalid> {
-    let own: Vec<&IpNet> = networks.iter().flat_map(|network| &network.prefixes).collect();
-    for peer in peers {
-        for prefix in &peer.prefixes {
-            let problem = if let Some(own) = own.iter().find(|own| own.contains(prefix)) {
-                format!("{prefix} is this node's own ({own})")
-            } else if let Some(address) = node.addresses.iter().find(|address| prefix.contains(*address)) {
-                format!("{prefix} contains this node's address {address}")
-            } else {
-                continue;
-            };
-            return Err(not_one_nodes(peer, problem));
+    for own in networks.iter().flat_map(|network| &network.prefixes) {
+        if let Some((prefix, peer)) = peers.prefix_within(own) {
+            return Err(not_one_nodes(peer, format!("{prefix} is this node's own ({own})")));
         }
     }
-    match shared_prefix(peers) {
-        Some((prefix, first, second)) => {
-            Err(not_one_nodes(second, format!("{prefix} is peer \"{}\"'s already", first.name)))
+    for address in &node.addresses {
+        if let Some((prefix, peer)) = peers.prefix_around(*address) {
+            return Err(not_one_nodes(peer, format!("{prefix} contains this node's address {address}")));
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
-fn not_one_nodes(peer: &Peer, problem: String) -> Invalid {
+pub(super) fn not_one_nodes(peer: &Peer, problem: String) -> Invalid {
     let key = Key::of("fabric.peer", &peer.name, "prefixes").to_string();
     Invalid::new(key, problem, "each prefix is one node's")
 }
 
-/// A prefix that is there twice, and whose. There may be a hundred thousand, and mostly in order: what is in order is sorted
-/// in one pass, and then equals are neighbours.
-fn shared_prefix(peers: &[Arc<Peer>]) -> Option<(IpNet, &Peer, &Peer)> {
-    let key = |prefix: IpNet, peer: usize| {
-        (u128::from_be_bytes(ip::mapped(prefix.addr())), prefix.prefix_len(), peer as u32)
-    };
-    let mut all = Vec::with_capacity(peers.iter().map(|peer| peer.prefixes.len() + 1).sum());
-    for (index, peer) in peers.iter().enumerate() {
-        all.extend(peer.prefixes.iter().map(|prefix| key(*prefix, index)));
-    }
-    for (index, peer) in peers.iter().enumerate() {
-        let own = peer.own_addresses().map(IpNet::from).filter(|own| !peer.prefixes.contains(own));
-        all.extend(own.map(|own| key(own, index)));
-    }
-    all.sort();
-    let pair = all.windows(2).find(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1))?;
-    let prefix = IpNet::new(ip::unmapped(pair[0].0.to_be_bytes()), pair[0].1).ok()?;
-    Some((prefix, &*peers[pair[0].2 as usize], &*peers[pair[1].2 as usize]))
+pub(super) fn taken(address: IpAddr, by: Key<'_>, already: Key<'_>) -> Invalid {
+    let problem = format!("{address} is {already} already");
+    Invalid::new(by.to_string(), problem, "give each an address of its own")
 }
 
-type Owners<'a> = HashMap<IpAddr, Key<'a>>;
-
-fn claim<'a>(owners: &mut Owners<'a>, address: IpAddr, owner: Key<'a>) -> Result<(), Invalid> {
-    match owners.entry(address) {
-        Entry::Occupied(other) => Err(Invalid::new(
-            owner.to_string(),
-            format!("{address} is {} already", other.get()),
-            "give each an address of its own",
-        )),
-        Entry::Vacant(free) => {
-            free.insert(owner);
-            Ok(())
-        }
-    }
-}
-
-/// Cluster-unique addresses: no two of the routed networks, the node and its peers share one.
+/// Cluster-unique addresses: no two of the routed networks, the node and its peers share one. That peers don't among themselves
+/// is found where they are.
 pub(super) fn differ(
     node: &Node,
     networks: &[Network],
     endpoints: &[Endpoint],
-    peers: &[Arc<Peer>],
+    peers: &Peers,
 ) -> Result<(), Invalid> {
-    let mut owners = Owners::with_capacity(peers.len() + endpoints.len());
+    let mut owners: HashMap<IpAddr, Key<'_>> = HashMap::with_capacity(endpoints.len());
+    let mut claim = |address: IpAddr, owner| {
+        if let Some(peer) = peers.key_of(address) {
+            return Err(taken(address, peer, owner));
+        }
+        match owners.entry(address) {
+            Entry::Occupied(other) => Err(taken(address, owner, *other.get())),
+            Entry::Vacant(free) => {
+                free.insert(owner);
+                Ok(())
+            }
+        }
+    };
     for address in &node.addresses {
         let key = Key { noun: "node", name: None, field: "addresses" };
         check(key, *address)?;
-        claim(&mut owners, *address, key)?;
+        claim(*address, key)?;
     }
     for network in networks {
         for gateway in &network.gateways {
-            claim(&mut owners, *gateway, Key::of("network", &network.name, "gateways"))?;
+            claim(*gateway, Key::of("network", &network.name, "gateways"))?;
         }
     }
     for endpoint in endpoints.iter().filter(|endpoint| networks[endpoint.network].mode == Mode::Routed) {
         for address in &endpoint.addresses {
-            claim(&mut owners, *address, Key::of("endpoint", &endpoint.name, "addresses"))?;
-        }
-    }
-    for peer in peers {
-        let fields = ["address"].into_iter().chain(std::iter::repeat("addresses"));
-        for (address, field) in peer.own_addresses().zip(fields) {
-            let key = Key::of("fabric.peer", &peer.name, field);
-            check(key, address)?;
-            claim(&mut owners, address, key)?;
+            claim(*address, Key::of("endpoint", &endpoint.name, "addresses"))?;
         }
     }
     Ok(())

@@ -11,7 +11,10 @@ use weft_ctl_api::spec::{Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, 
 use weft_dataplane::{snapshot::Mode, thread::Idle};
 use weft_wire::Mac;
 
-use super::{Desired, Endpoint, Fabric, Invalid, Network, Node, Port, Role, addresses, fabric, kinds, rules};
+use super::{
+    Desired, Endpoint, Fabric, Invalid, Network, Node, Port, Role, addresses, fabric, kinds, peers::Peers,
+    rules,
+};
 use crate::{roles::Roles, runtime::Settings};
 
 /// Networks, peers and ports are numbered in 16 bits; ports also cost a table slot in each thread.
@@ -22,7 +25,8 @@ const PEERS_MAX: usize = u16::MAX as usize;
 const RULES_MAX: usize = u16::MAX as usize;
 const REWRITES_MAX: usize = u16::MAX as usize;
 
-pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
+/// What a configuration means; `peers` is what was found of other nodes the last time, and becomes what is found now.
+pub(super) fn desired(config: &Config, peers: &mut Peers) -> Result<Desired, Invalid> {
     unique("network", config.network.iter().map(|network| &network.name))?;
     unique("port", config.port.iter().map(|port| &port.name))?;
     unique("endpoint", config.endpoint.iter().map(|endpoint| &endpoint.name))?;
@@ -43,13 +47,15 @@ pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
     let endpoints: Vec<Endpoint> =
         config.endpoint.iter().map(|spec| endpoint(spec, &networks, &ports)).collect::<Result<_, _>>()?;
     endpoints_fit(&endpoints, &networks, &ports)?;
-    let (fabric, peers) = fabric::fabric(config, &networks)?;
-    rewrites_fit(&networks, &endpoints, &fabric, peers.len())?;
+    let fabric = fabric::fabric(config, &networks)?;
+    let specs = config.fabric.as_ref().map_or(&[][..], |fabric| &fabric.peer);
+    peers.become_those(specs)?;
+    rewrites_fit(&networks, &endpoints, &fabric, specs.len())?;
     let rules =
         config.flow.iter().map(|spec| rules::rule(spec, &networks, &ports)).collect::<Result<_, _>>()?;
     let node = Node { name: config.node.name.clone(), addresses: config.node.addresses.clone() };
-    addresses::differ(&node, &networks, &endpoints, &peers)?;
-    addresses::prefixes_are_apart(&node, &networks, &peers)?;
+    addresses::differ(&node, &networks, &endpoints, peers)?;
+    addresses::prefixes_are_apart(&node, &networks, peers)?;
     let desired = Desired {
         node,
         roles: Roles::resolve(config)?,
@@ -59,7 +65,7 @@ pub(super) fn desired(config: &Config) -> Result<Desired, Invalid> {
         ports,
         endpoints,
         fabric,
-        peers,
+        peers: peers.all(),
         bfd: fabric::bfd(config)?,
         rules,
     };
@@ -93,27 +99,29 @@ fn rewrites_fit(
     Ok(())
 }
 
-pub(super) fn unique<'a>(noun: &str, names: impl Iterator<Item = &'a String>) -> Result<(), Invalid> {
+fn unique<'a>(noun: &str, names: impl Iterator<Item = &'a String>) -> Result<(), Invalid> {
     let mut seen = HashSet::new();
     for name in names {
-        if name.is_empty() || name.len() > 253 || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            let problem = format!("{name:?} can't be a name");
-            return Err(Invalid::new(
-                format!("{noun}.name"),
-                problem,
-                "use 1 to 253 characters without white space",
-            ));
-        }
+        check_name(noun, name)?;
         if !seen.insert(name) {
-            let key = format!("{noun} \"{name}\"");
-            return Err(Invalid::new(
-                key,
-                "there are two of this name",
-                format!("give each {noun} a name of its own"),
-            ));
+            return Err(two_of_a_name(noun, name));
         }
     }
     Ok(())
+}
+
+pub(super) fn check_name(noun: &str, name: &str) -> Result<(), Invalid> {
+    if name.is_empty() || name.len() > 253 || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        let problem = format!("{name:?} can't be a name");
+        let remedy = "use 1 to 253 characters without white space";
+        return Err(Invalid::new(format!("{noun}.name"), problem, remedy));
+    }
+    Ok(())
+}
+
+pub(super) fn two_of_a_name(noun: &str, name: &str) -> Invalid {
+    let remedy = format!("give each {noun} a name of its own");
+    Invalid::new(format!("{noun} \"{name}\""), "there are two of this name", remedy)
 }
 
 fn gateway_mac(config: &Config) -> Result<Mac, Invalid> {

@@ -8,25 +8,18 @@ use weft_dataplane::{
     snapshot::Mode,
     tunnel::{Dscp, Encapsulation},
 };
-use weft_wire::{
-    Mac,
-    tunnel::{Geneve, Vxlan},
-};
+use weft_wire::tunnel::{Geneve, Vxlan};
 
 use crate::bfd;
 
-use super::{
-    Fabric, Invalid, Network, Peer,
-    check::{check_mac, unique},
-};
+use super::{Fabric, Invalid, Network};
 
-pub(super) fn fabric(config: &Config, networks: &[Network]) -> Result<(Fabric, Vec<Arc<Peer>>), Invalid> {
-    let Some(spec) = &config.fabric else { return Ok((Fabric::Native, Vec::new())) };
+pub(super) fn fabric(config: &Config, networks: &[Network]) -> Result<Fabric, Invalid> {
+    let Some(spec) = &config.fabric else { return Ok(Fabric::Native) };
     if !config.port.iter().any(|port| port.role == RoleSpec::Fabric) && !spec.peer.is_empty() {
         let remedy = "add a port with role = \"fabric\"";
         return Err(Invalid::new("fabric.peer", "no port leads to other nodes", remedy));
     }
-    unique("fabric.peer", spec.peer.iter().map(|peer| &peer.name))?;
     let fabric = match spec.mode {
         FabricMode::Native => native(spec)?,
         FabricMode::Vxlan => tunnels(spec, Encapsulation::Vxlan, Vxlan::PORT)?,
@@ -37,7 +30,7 @@ pub(super) fn fabric(config: &Config, networks: &[Network]) -> Result<(Fabric, V
         networks_have_vnis(networks, spec.peer.len())?;
         families_agree(&spec.peer, &config.node.addresses)?;
     }
-    Ok((fabric, spec.peer.iter().map(|spec| peer(spec).map(Arc::new)).collect::<Result<_, _>>()?))
+    Ok(fabric)
 }
 
 /// How other nodes are watched.
@@ -139,7 +132,7 @@ fn networks_have_vnis(networks: &[Network], peers: usize) -> Result<(), Invalid>
 }
 
 /// The outer header's source is the node's own address of the peer's family.
-fn families_agree(peers: &[PeerSpec], own: &[IpAddr]) -> Result<(), Invalid> {
+fn families_agree(peers: &[Arc<PeerSpec>], own: &[IpAddr]) -> Result<(), Invalid> {
     match peers.iter().find(|peer| !own.iter().any(|own| own.is_ipv4() == peer.address.is_ipv4())) {
         Some(peer) => {
             let family = if peer.address.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -149,17 +142,4 @@ fn families_agree(peers: &[PeerSpec], own: &[IpAddr]) -> Result<(), Invalid> {
         }
         None => Ok(()),
     }
-}
-
-fn peer(spec: &PeerSpec) -> Result<Peer, Invalid> {
-    // As the other node makes its own gateway MAC from its name.
-    let mac = spec.mac.unwrap_or_else(|| Mac::local(&format!("weft gateway {}", spec.name)));
-    check_mac(format_args!("fabric.peer \"{}\".mac", spec.name), mac)?;
-    Ok(Peer {
-        name: spec.name.clone(),
-        address: spec.address,
-        addresses: spec.addresses.clone(),
-        mac,
-        prefixes: spec.prefixes.iter().map(|prefix| prefix.trunc()).collect(),
-    })
 }

@@ -4,12 +4,8 @@
 //! (`NTF_USE`, as `ip neigh … use` does).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::Duration,
 };
@@ -17,10 +13,16 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::{
     Handle, MulticastGroup,
+    packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
+        RouteNetlinkMessage,
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourState},
         route::{RouteAddress, RouteAttribute},
     },
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
 };
 use weft_pmd::{Netns, netns};
 use weft_wire::Mac;
@@ -33,18 +35,20 @@ pub type NextHops = BTreeMap<IpAddr, Mac>;
 /// Keeps looking; stops when dropped.
 #[derive(Debug)]
 pub struct Watcher {
-    stop: Arc<AtomicBool>,
+    targets: watch::Sender<BTreeSet<IpAddr>>,
 }
 
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
+impl Watcher {
+    /// Goes over to other nodes; only those that are new are looked up. False: it has stopped looking.
+    #[must_use]
+    pub fn set_targets(&self, targets: BTreeSet<IpAddr>) -> bool {
+        self.targets.send(targets).is_ok()
     }
 }
 
 /// Messages come in bunches: look once for all that come within this time.
 const SETTLE: Duration = Duration::from_millis(20);
-/// Look at least so often: what is unresolved is asked for again, what is stale is confirmed.
+/// Look at least so often: what is unresolved is asked for again, what is stale is confirmed, and messages may be lost.
 const REFRESH: Duration = Duration::from_secs(2);
 
 /// Watches the next hops of `targets` over the interface, in its namespace; calls `changed` with all of them whenever one
@@ -52,66 +56,112 @@ const REFRESH: Duration = Duration::from_secs(2);
 pub fn watch(
     netns: Option<Netns>,
     ifindex: u32,
-    targets: Vec<IpAddr>,
+    targets: BTreeSet<IpAddr>,
     changed: impl Fn(NextHops) + Send + 'static,
 ) -> std::io::Result<Watcher> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
+    let (sender, targets) = watch::channel(targets);
     thread::Builder::new().name("nexthops".into()).spawn(move || {
         let place = netns.clone();
         let outcome = netns::run_in(place.as_ref(), move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(follow(ifindex, &targets, &changed, &stopped))
+            runtime.block_on(follow(ifindex, targets, &changed))
         });
         if let Err(error) | Ok(Err(error)) = outcome {
             tracing::error!(%error, "next hops can't be watched: other nodes stay as they are");
         }
     })?;
-    Ok(Watcher { stop })
+    Ok(Watcher { targets: sender })
 }
 
 async fn follow(
     ifindex: u32,
-    targets: &[IpAddr],
+    mut targets: watch::Receiver<BTreeSet<IpAddr>>,
     changed: &impl Fn(NextHops),
-    stop: &AtomicBool,
 ) -> std::io::Result<()> {
     let groups =
         [MulticastGroup::Neigh, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
     let (connection, handle, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
     tokio::spawn(connection);
-    let mut known: Option<NextHops> = None;
-    while !stop.load(Ordering::Acquire) {
-        let now = look(&handle, ifindex, targets).await;
+    let (mut seen, mut known) = (Seen::default(), None);
+    let mut refresh = Instant::now() + REFRESH;
+    loop {
+        let wanted = targets.borrow_and_update().clone();
+        let now = seen.look(&handle, ifindex, &wanted).await;
         if known.as_ref() != Some(&now) {
             changed(now.clone());
             known = Some(now);
         }
-        // Whatever has changed, or nothing for a while (lost messages included): look again.
-        if let Ok(Some(_)) = tokio::time::timeout(REFRESH, messages.next()).await {
-            tokio::time::sleep(SETTLE).await;
-            while let Ok(Some(_)) = tokio::time::timeout(Duration::ZERO, messages.next()).await {}
-        }
-    }
-    Ok(())
-}
-
-async fn look(handle: &Handle, ifindex: u32, targets: &[IpAddr]) -> NextHops {
-    let neighbours = neighbours(handle, ifindex).await;
-    let mut hops = NextHops::new();
-    for &target in targets {
-        let Some(next) = next_hop(handle, ifindex, target).await else { continue };
-        match neighbours.get(&next) {
-            Some((Some(mac), is_fresh)) => {
-                hops.insert(target, *mac);
-                if !is_fresh {
-                    ask(handle, ifindex, next).await;
+        tokio::select! {
+            outcome = targets.changed() => if outcome.is_err() {
+                return Ok(());
+            },
+            Some((message, _)) = messages.next() => {
+                seen.forget(&message);
+                sleep(SETTLE).await;
+                while let Ok(Some((message, _))) = tokio::time::timeout(Duration::ZERO, messages.next()).await {
+                    seen.forget(&message);
                 }
             }
-            _ => ask(handle, ifindex, next).await,
+            () = sleep_until(refresh) => {
+                seen = Seen::default();
+                refresh = Instant::now() + REFRESH;
+            }
         }
     }
-    hops
+}
+
+type Neighbours = BTreeMap<IpAddr, (Option<Mac>, bool)>;
+
+/// What the kernel has said, as long as nothing says otherwise.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The gateway on the way to each node, or its own address; none where another interface leads there.
+    routes: BTreeMap<IpAddr, Option<IpAddr>>,
+    neighbours: Option<Neighbours>,
+}
+
+impl Seen {
+    /// Something has changed: what it may be about is looked up again.
+    fn forget(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) {
+        self.neighbours = None;
+        let is_neighbour = matches!(
+            message.payload,
+            NetlinkPayload::InnerMessage(
+                RouteNetlinkMessage::NewNeighbour(_) | RouteNetlinkMessage::DelNeighbour(_)
+            )
+        );
+        if !is_neighbour {
+            self.routes.clear();
+        }
+    }
+
+    /// Looks up what is not known, and has the kernel resolve or confirm what it does not know well.
+    async fn look(&mut self, handle: &Handle, ifindex: u32, targets: &BTreeSet<IpAddr>) -> NextHops {
+        self.routes.retain(|target, _| targets.contains(target));
+        for target in targets {
+            if !self.routes.contains_key(target) {
+                self.routes.insert(*target, next_hop(handle, ifindex, *target).await);
+            }
+        }
+        let neighbours = match self.neighbours.take() {
+            Some(neighbours) => neighbours,
+            None => neighbours(handle, ifindex).await,
+        };
+        let (mut hops, mut to_ask) = (NextHops::new(), BTreeSet::new());
+        for (target, next) in &self.routes {
+            let Some(next) = next else { continue };
+            let (mac, is_fresh) = neighbours.get(next).copied().unwrap_or_default();
+            hops.extend(mac.map(|mac| (*target, mac)));
+            if mac.is_none() || !is_fresh {
+                to_ask.insert(*next);
+            }
+        }
+        self.neighbours = Some(neighbours);
+        for next in to_ask {
+            ask(handle, ifindex, next).await;
+        }
+        hops
+    }
 }
 
 /// The gateway on the way to an address, or the address itself; none where another interface leads there.
@@ -130,8 +180,8 @@ async fn next_hop(handle: &Handle, ifindex: u32, target: IpAddr) -> Option<IpAdd
 }
 
 /// The neighbour table of an interface: each MAC, if known, and whether it was confirmed lately.
-async fn neighbours(handle: &Handle, ifindex: u32) -> BTreeMap<IpAddr, (Option<Mac>, bool)> {
-    let mut table = BTreeMap::new();
+async fn neighbours(handle: &Handle, ifindex: u32) -> Neighbours {
+    let mut table = Neighbours::new();
     let mut entries = handle.neighbours().get().execute();
     while let Ok(Some(entry)) = entries.try_next().await {
         if entry.header.ifindex != ifindex {

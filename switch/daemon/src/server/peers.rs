@@ -1,6 +1,6 @@
 //! The fabric, as people and programs read and change it.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use weft_ctl_api::{
     Code, Done, Error,
@@ -59,7 +59,7 @@ impl Session {
                 };
                 let fabric: &mut FabricSpec = config.fabric.as_mut().ok_or_else(no_fabric)?;
                 must_be_new(&fabric.peer, "fabric peer", &peer.name, |peer| &peer.name)?;
-                fabric.peer.push(peer);
+                fabric.peer.push(Arc::new(peer));
                 Ok(())
             },
         )

@@ -130,13 +130,28 @@ impl Session {
         Ok(self.done_with(summary, warnings))
     }
 
-    /// Lets in whom the configuration names, and notes what has come into force; returns what went wrong with that.
-    pub(super) fn came_into_force(&mut self, what: &str) -> Vec<String> {
+    /// Lets in whom the configuration names, and notes what has come into force; returns what went wrong with the first.
+    pub(super) fn came_into_force(&mut self, what: &str) -> Option<String> {
         let (generation, config) = (self.switch.generation(), &self.switch.config);
-        let roles = self.access.set(&self.switch.desired.roles).err();
-        let kept = self.state.record(generation, &self.request.who, what, config).err();
-        let roles = roles.map(|error| format!("the control socket's mode can't be set: {error}"));
-        roles.into_iter().chain(kept.map(|error| format!("not in the history: {error}"))).collect()
+        self.state.record(generation, &self.request.who, what, config);
+        let roles = self.access.set(&self.switch.desired.roles);
+        roles.err().map(|error| format!("the control socket's mode can't be set: {error}"))
+    }
+
+    /// Calls back when what has come into force is on disk, with what could not be written; at once if nothing has.
+    pub fn when_kept(&mut self, say: impl FnOnce(Vec<String>) + Send + 'static) {
+        self.state.when_kept(|problems| {
+            let problems: Vec<_> =
+                problems.into_iter().map(|problem| format!("not in the history: {problem}")).collect();
+            problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+            say(problems);
+        });
+    }
+
+    /// Keeps the history short.
+    pub fn look_after_state(&mut self) {
+        self.when_kept(drop); // of changes that nobody has asked for
+        self.state.tidy();
     }
 
     pub(super) fn apply_config(&mut self, call: &ConfigApply) -> Result<Done, Error> {
@@ -208,17 +223,14 @@ impl Session {
         self.note("config cancel", serde_json::Value::Null, &outcome.map(|done| done.summary));
     }
 
-    fn earlier(&self, generation: u64) -> Result<(&Entry, Config), Error> {
+    fn earlier(&self, generation: u64) -> Result<Config, Error> {
         let history = &self.state.history;
-        let not_found = || {
+        history.config(generation).ok_or_else(|| {
             let known: Vec<String> =
                 history.entries().rev().take(20).map(|entry| entry.generation.to_string()).collect();
             let message = format!("the history has no configuration of generation {generation}");
             Error::new(Code::NotFound, message).remedy(format!("there is {}", known.join(", ")))
-        };
-        let entry = history.get(generation).ok_or_else(not_found)?;
-        let config = config::parse(&entry.config).map_err(|problem| Error::new(Code::Internal, problem))?;
-        Ok((entry, config))
+        })
     }
 
     pub(super) fn roll_back(&mut self, call: &ConfigRollback) -> Result<Done, Error> {
@@ -230,7 +242,7 @@ impl Session {
                     || Error::new(Code::NotFound, "there was no other configuration before this one"),
                 )?,
             };
-        let (_, config) = self.earlier(generation)?;
+        let config = self.earlier(generation)?;
         let what = format!("rolled back to the configuration of generation {generation}");
         self.go_over(config, what, call.confirm_within_s)
     }
@@ -242,7 +254,7 @@ impl Session {
                 plan::plan(&self.switch, file.display().to_string(), &config)
             }
             (None, Some(generation)) => {
-                let (_, config) = self.earlier(generation)?;
+                let config = self.earlier(generation)?;
                 plan::plan(&self.switch, format!("generation {generation}"), &config)
             }
             _ => Err(Error::new(Code::BadRequest, "a plan is for either a file or a generation")),

@@ -90,10 +90,14 @@ fn flush_directory(place: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Where weftd could die. In debug builds it does, at the n-th of these, where WEFT_CRASH_AT is n: tests end it at each.
+/// Where weftd could die, or wait for the disk. In debug builds it dies at the n-th of these, where WEFT_CRASH_AT is n: tests
+/// end it at each; and it waits WEFT_STEP_MS at each.
 pub fn step() {
     #[cfg(debug_assertions)]
     {
+        if let Some(ms) = std::env::var("WEFT_STEP_MS").ok().and_then(|ms| ms.parse().ok()) {
+            std::thread::sleep(std::time::Duration::from_millis(ms));
+        }
         use std::sync::atomic::{AtomicU64, Ordering};
         static STEPS: AtomicU64 = AtomicU64::new(0);
         let step = STEPS.fetch_add(1, Ordering::Relaxed) + 1;

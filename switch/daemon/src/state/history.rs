@@ -1,17 +1,32 @@
-//! Configurations that were in force.
+//! Configurations that were in force: some whole, the others as what they changed of the one before.
 
-use std::{collections::VecDeque, fs, io, path::Path};
+use std::{
+    collections::VecDeque,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde::{Deserialize, Serialize};
-use weft_ctl_api::audit::Who;
+use weft_ctl_api::{audit::Who, spec::Config};
 use weft_pmd::files;
 
-use super::{SIZE_MAX, durable};
+use super::{
+    SIZE_MAX,
+    change::{self, Change},
+    durable,
+    writer::Writer,
+};
 
-/// So many are kept,
+/// So many are at hand,
 const ENTRIES_MAX: usize = 50;
-/// of so many bytes together; but always the two newest.
-const BYTES_MAX: usize = 64 << 20;
+/// with so many nouns and prefixes together (some 64 MiB of text); but always the two newest.
+const NOUNS_MAX: usize = 1 << 20;
+/// When so many nouns and prefixes have come since one was kept whole, or so many entries as are at hand, the next one is.
+const CHANGED_MAX: usize = 1 << 16;
 
 /// A configuration that was in force.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,60 +39,234 @@ pub struct Entry {
     pub who: Who,
     /// What was changed.
     pub what: String,
-    /// It, as TOML.
-    pub config: String,
+    config: Kept,
 }
 
-/// The last of them, oldest first.
+/// How a configuration is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kept {
+    Whole(Box<Config>),
+    /// As what it changed of the entry before, which came with generation `of`.
+    Change {
+        of: u64,
+        change: Box<Change>,
+    },
+}
+
+impl Entry {
+    fn is_whole(&self) -> bool {
+        matches!(self.config, Kept::Whole(_))
+    }
+
+    fn size(&self) -> usize {
+        match &self.config {
+            Kept::Whole(config) => change::size(config),
+            Kept::Change { change, .. } => change.size(),
+        }
+    }
+}
+
+/// The last of them. **Invariant:** what is kept as a change is of the entry before it.
 #[derive(Debug, Default)]
-pub struct History(VecDeque<Entry>);
+pub struct History {
+    /// Oldest first. The first is whole; others may build on it when it is not at hand any more itself.
+    entries: VecDeque<Arc<Entry>>,
+    newest: Option<Config>,
+    files: Option<Files>,
+}
 
 impl History {
-    /// Reads what an earlier weftd has kept.
-    pub(super) fn load(dir: &Path) -> Self {
-        let files = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-        let is_entry = |path: &std::path::PathBuf| path.extension().is_some_and(|ext| ext == "json");
-        let read = |path: std::path::PathBuf| {
-            let text = files::read_text(&path, SIZE_MAX);
-            let entry = text.and_then(|text| serde_json::from_str(&text).map_err(Into::into));
-            let skip = |error: &io::Error| {
-                tracing::warn!(path = %path.display(), %error, "an entry of the history can't be read");
-            };
-            entry.inspect_err(skip).ok()
-        };
-        let mut entries: Vec<Entry> = files.filter(is_entry).filter_map(read).collect();
-        entries.sort_by_key(|entry| entry.generation);
-        Self(entries.into())
+    /// Goes on with what an earlier weftd has kept.
+    pub(super) fn open(dir: PathBuf) -> io::Result<Self> {
+        let mut history = Self::default();
+        for entry in read(&dir) {
+            match history.config_of(&entry) {
+                Some(config) => {
+                    history.newest = Some(config);
+                    history.entries.push_back(Arc::new(entry));
+                }
+                None => {
+                    let of = "it says what it changed of one that is not there";
+                    tracing::warn!(
+                        generation = entry.generation,
+                        "an entry of the history is left out: {of}"
+                    );
+                }
+            }
+        }
+        history.let_go();
+        history.files = Some(Files { dir, writer: Writer::start()?, is_behind: Arc::default() });
+        Ok(history)
     }
 
-    /// All, oldest first.
+    /// The configuration of what would be the next entry.
+    fn config_of(&self, entry: &Entry) -> Option<Config> {
+        match &entry.config {
+            Kept::Whole(config) => Some((**config).clone()),
+            Kept::Change { of, change } => {
+                self.entries.back().filter(|last| last.generation == *of)?;
+                change.apply(self.newest.clone()?)
+            }
+        }
+    }
+
+    /// Those at hand, oldest first.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.0.iter()
+        self.entries.iter().skip(self.entries.len().saturating_sub(ENTRIES_MAX)).map(|entry| &**entry)
     }
 
-    /// The one that came with a generation.
-    pub fn get(&self, generation: u64) -> Option<&Entry> {
-        self.0.iter().find(|entry| entry.generation == generation)
+    /// The configuration that came with a generation, if it is at hand.
+    pub fn config(&self, generation: u64) -> Option<Config> {
+        self.entries().find(|entry| entry.generation == generation)?;
+        let until = self.entries.iter().take_while(|entry| entry.generation <= generation);
+        until.fold(None, |before, entry| match &entry.config {
+            Kept::Whole(config) => Some((**config).clone()),
+            Kept::Change { change, .. } => before.and_then(|before| change.apply(before)),
+        })
     }
 
     /// The newest generation.
     pub fn newest(&self) -> u64 {
-        self.0.back().map_or(0, |entry| entry.generation)
+        self.entries.back().map_or(0, |entry| entry.generation)
     }
 
-    /// Adds one, and lets go of the oldest; on disk, too, if there is a directory.
-    pub(super) fn push(&mut self, entry: Entry, dir: Option<&Path>) -> io::Result<()> {
-        let file = |dir: &Path, generation: u64| dir.join(format!("{generation:020}.json"));
-        let kept =
-            dir.map(|dir| durable::replace(&file(dir, entry.generation), &serde_json::to_vec(&entry)?));
-        self.0.push_back(entry);
-        let bytes = |entries: &VecDeque<Entry>| entries.iter().map(|entry| entry.config.len()).sum::<usize>();
-        while self.0.len() > ENTRIES_MAX || self.0.len() > 2 && bytes(&self.0) > BYTES_MAX {
-            if let (Some(old), Some(dir)) = (self.0.pop_front(), dir) {
-                // What is left is let go of next time.
-                let _ = fs::remove_file(file(dir, old.generation));
-            }
-        }
-        kept.unwrap_or(Ok(()))
+    /// Whether a configuration is the newest.
+    pub(super) fn is_newest(&self, config: &Config) -> bool {
+        self.newest.as_ref() == Some(config)
     }
+
+    /// Adds one; on disk, too, if there is a directory.
+    pub(super) fn push(&mut self, generation: u64, who: &Who, what: &str, config: &Config) {
+        let entry = Entry {
+            generation,
+            at: super::now(),
+            who: who.clone(),
+            what: what.to_owned(),
+            config: self.kept(config),
+        };
+        self.entries.push_back(Arc::new(entry));
+        self.newest = Some(config.clone());
+        self.keep_newest();
+    }
+
+    /// As a change, if that is less and there is what it is of.
+    fn kept(&self, config: &Config) -> Kept {
+        let is_behind = self.files.as_ref().is_some_and(Files::is_behind);
+        let before = self.newest.as_ref().zip(self.entries.back()).filter(|_| !is_behind);
+        let change =
+            before.map(|(newest, last)| (last.generation, Box::new(Change::between(newest, config))));
+        match change {
+            Some((of, change)) if change.size() < change::size(config) => Kept::Change { of, change },
+            _ => Kept::Whole(Box::new(config.clone())),
+        }
+    }
+
+    fn keep_newest(&mut self) {
+        let has_let_go = self.let_go();
+        let oldest = self.entries.front().map(|entry| entry.generation).filter(|_| has_let_go);
+        if let (Some(files), Some(newest)) = (&self.files, self.entries.back()) {
+            files.keep(newest.clone(), oldest);
+        }
+    }
+
+    /// Keeps the newest whole if many were kept as changes before it, so that older ones can go.
+    pub(super) fn tidy(&mut self) {
+        let (mut count, mut size) = (0, 0);
+        for entry in self.entries.iter().rev().take_while(|entry| !entry.is_whole()) {
+            (count, size) = (count + 1, size + entry.size());
+        }
+        if count < ENTRIES_MAX && size < CHANGED_MAX {
+            return;
+        }
+        if let (Some(newest), Some(config)) = (self.entries.back_mut(), &self.newest) {
+            *newest = Arc::new(Entry { config: Kept::Whole(Box::new(config.clone())), ..(**newest).clone() });
+            self.keep_newest();
+        }
+    }
+
+    /// Lets go of the oldest that nothing builds on, and says whether there were any.
+    fn let_go(&mut self) -> bool {
+        let before = self.entries.len();
+        let mut size: usize = self.entries.iter().map(|entry| entry.size()).sum();
+        while let Some(next) = self.entries.iter().skip(1).position(|entry| entry.is_whole()) {
+            let left = self.entries.len() - (next + 1);
+            if left < ENTRIES_MAX && (left < 2 || size <= NOUNS_MAX) {
+                break;
+            }
+            size -= self.entries.drain(..=next).map(|entry| entry.size()).sum::<usize>();
+        }
+        self.entries.len() != before
+    }
+
+    /// Calls back when all of it is written, with what could not be since the last time; at once if there is no directory.
+    pub(super) fn when_written(&self, say: impl FnOnce(Vec<String>) + Send + 'static) {
+        match &self.files {
+            Some(files) => files.writer.then(say),
+            None => say(Vec::new()),
+        }
+    }
+}
+
+/// One file for each entry.
+#[derive(Debug)]
+struct Files {
+    dir: PathBuf,
+    writer: Writer,
+    /// The newest entry could not be written: what changes it has nothing to be of.
+    is_behind: Arc<AtomicBool>,
+}
+
+impl Files {
+    fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Acquire)
+    }
+
+    /// Writes one, and then removes those that came before the oldest one.
+    fn keep(&self, entry: Arc<Entry>, oldest: Option<u64>) {
+        let (dir, is_behind) = (self.dir.clone(), self.is_behind.clone());
+        self.writer.write(move || {
+            let outcome = if is_behind.load(Ordering::Acquire) && !entry.is_whole() {
+                Err(io::Error::other("the entry that it changes could not be written"))
+            } else {
+                write(&dir, &entry)
+            };
+            is_behind.store(outcome.is_err(), Ordering::Release);
+            outcome.map_err(|error| io::Error::other(format!("{}: {error}", dir.display())))?;
+            // What is left is let go of next time.
+            let is_old =
+                |path: &PathBuf| generation_of(path).zip(oldest).is_some_and(|(of, oldest)| of < oldest);
+            let old = oldest.is_some().then(|| paths(&dir).filter(is_old));
+            old.into_iter().flatten().for_each(|path| drop(fs::remove_file(path)));
+            Ok(())
+        });
+    }
+}
+
+fn write(dir: &Path, entry: &Entry) -> io::Result<()> {
+    durable::replace(&dir.join(format!("{:020}.json", entry.generation)), &serde_json::to_vec(entry)?)
+}
+
+fn paths(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let files = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+}
+
+fn generation_of(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// All that can be read, oldest first.
+fn read(dir: &Path) -> Vec<Entry> {
+    let read = |path: PathBuf| {
+        let entry = files::read_text(&path, SIZE_MAX)
+            .and_then(|text| serde_json::from_str::<Entry>(&text).map_err(Into::into));
+        let skip = |error: &io::Error| {
+            tracing::warn!(path = %path.display(), %error, "an entry of the history can't be read");
+        };
+        entry.inspect_err(skip).ok()
+    };
+    let mut entries: Vec<Entry> = paths(dir).filter_map(read).collect();
+    entries.sort_by_key(|entry| entry.generation);
+    entries
 }

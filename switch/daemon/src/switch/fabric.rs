@@ -1,7 +1,7 @@
 //! Other nodes: the uplink's steering, next hops, path MTUs, when each was last heard of.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -102,17 +102,25 @@ impl Switch {
         }
     }
 
-    /// (Re)starts the watch for next hops where the uplink or the peers have changed.
+    /// Has the peers' next hops watched over the uplink.
     pub(super) fn watch_next_hops(&mut self) {
-        let targets: Vec<_> = self.desired.peers.iter().map(|peer| peer.address).collect();
+        let targets: BTreeSet<_> = self.desired.peers.iter().map(|peer| peer.address).collect();
         let fabric = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
         let Some(open) = fabric.and_then(|port| self.ports.get(&port.name)) else {
             self.watcher = None;
             return;
         };
         let ifindex = open.info.ifindex;
-        if self.watcher.as_ref().is_some_and(|(old, index, _)| *old == targets && *index == ifindex) {
-            return;
+        if let Some((watched, index, watcher)) = &mut self.watcher
+            && *index == ifindex
+        {
+            if *watched == targets {
+                return;
+            }
+            watched.clone_from(&targets);
+            if watcher.set_targets(targets.clone()) {
+                return;
+            }
         }
         let netns = open.spec.netns.as_deref().map(ports::netns);
         let events = self.events.clone();
