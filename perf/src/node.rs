@@ -160,6 +160,7 @@ impl Node {
 name = "node{number}"
 addresses = ["192.0.2.{number}"]
 control = "{socket}"
+state = "{socket}.state"
 gateway_mac = "{mac}"
 [pmd]
 cores = {cores:?}

@@ -39,6 +39,7 @@ fn each_role_may_what_it_may_and_is_told_what_it_may_not() {
     let look = ["flow", "list"];
     let change = ["flow", "add", "f", "--action", "drop", "--match", "protocol=tcp"];
     let undo = ["flow", "del", "f"];
+    let kept = ["--persist", "flow", "add", "f", "--action", "drop", "--match", "protocol=tcp"];
     let diff = ["config", "diff"];
     let diff_file = ["config", "diff", "/etc/shadow"];
     let apply = ["config", "apply", &own];
@@ -52,6 +53,7 @@ fn each_role_may_what_it_may_and_is_told_what_it_may_not() {
         ("7002", "7009", &look, None),
         ("7002", "7009", &change, None),
         ("7002", "7009", &undo, None),
+        ("7002", "7009", &kept, Some("admin")),
         ("7002", "7009", &pcap, Some("admin")),
         ("7002", "7009", &apply, Some("admin")),
         ("7003", "7009", &change, None),

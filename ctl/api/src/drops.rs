@@ -13,7 +13,8 @@ pub struct Drops {
     #[cfg_attr(feature = "clap", arg(long, value_name = "ENDPOINT"))]
     pub endpoint: Option<String>,
     /// Show so many of the packets that were dropped last (20 if no number is given) instead of counters.
-    #[cfg_attr(feature = "clap", arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20"))]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20",
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..)))]
     pub last: Option<usize>,
 }
 

@@ -265,7 +265,7 @@ impl FromStr for PacketSpec {
                 return Err("a VLAN id is 0 to 4095".into());
             }
         }
-        packet.body = match words.next("what it is")? {
+        packet.body = match words.next("the protocol (tcp, udp, icmp, arp …)")? {
             "arp" => arp(&mut words)?,
             "ethertype" => Body::Other(ethertype(words.next("the EtherType")?)?),
             kind => Body::Ip(ip(kind, &mut words)?),
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn mistakes_are_explained() {
         for (text, says) in [
-            ("", "what it is is missing"),
+            ("", "the protocol (tcp, udp, icmp, arp …) is missing"),
             ("tpc 10.0.0.1:1 > 10.0.0.2:2", "begin with tcp"),
             ("tcp 10.0.0.1 > 10.0.0.2:2", "no address with a port"),
             ("tcp fd00::1:80 > [fd00::2]:80", "[fd00::1]:80"),

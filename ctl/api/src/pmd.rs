@@ -90,7 +90,7 @@ pub struct PmdRows {
     pub threads: Vec<PmdRow>,
 }
 
-/// A PMD thread. Figures are over the time since the last `pmd list`, at least one second; since start for the first.
+/// A PMD thread. Figures are over the last ten seconds, or since weftd started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PmdRow {
     /// The core it is pinned to.

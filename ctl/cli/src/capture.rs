@@ -140,7 +140,7 @@ impl CaptureArgs {
 }
 
 /// Says what is wrong, and ends.
-fn fail(code: i32, problem: &str) -> ! {
+pub(crate) fn fail(code: i32, problem: &str) -> ! {
     eprintln!("weftctl: {problem}");
     exit(code)
 }

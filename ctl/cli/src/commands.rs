@@ -58,7 +58,9 @@ pub(crate) enum Noun {
     #[command(
         after_help = "A reason of the ingress side counts at the port a packet came by and at the endpoint that sent it, \
                       one of the egress side at the port it was to leave by and at the endpoint it was for. \
-                      What a packet was is told in the words that `weftctl trace` takes.\n\n\
+                      What a packet was is told in the words that `weftctl trace` takes. \
+                      Packets that weft answers itself, with an ICMP error say, are no drops: `weftctl port show` counts \
+                      them as punted.\n\n\
                       Examples:\n  weftctl drops\n  weftctl drops --watch\n  weftctl drops web-1 --last 50\n  \
                             weftctl drops --endpoint default/web-1 --last --watch"
     )]
@@ -267,7 +269,7 @@ impl Noun {
             Self::Flow(Flow::Del(call)) => session.show(&call),
             Self::Flow(Flow::List(call)) => session.show(&call),
             Self::Flow(Flow::Cache(call)) => session.show(&call),
-            Self::Flow(Flow::Top(call)) => session.show(&call),
+            Self::Flow(Flow::Top(call)) => flow_top(session, &call),
             Self::Top(call) => top::run(session, &call),
             Self::History(call) => session.show(&call),
             Self::Fabric(Fabric::Show(call)) => session.show(&call),
@@ -327,4 +329,14 @@ const EXIT_DIFFERS: u8 = 3;
 /// A file is named from where the user stands, and opened where weftd stands.
 fn absolute(file: PathBuf) -> PathBuf {
     std::path::absolute(&file).unwrap_or(file)
+}
+
+/// The biggest flows of a moment: where the last look is long ago, another one is taken first.
+fn flow_top(session: &mut Session, call: &flow::FlowTop) -> Result<(), ClientError> {
+    const LONG_AGO_S: f64 = 5.0;
+    let last = session.client.call(&flow::FlowTop { limit: 1 })?.seconds;
+    if last == 0.0 || last > LONG_AGO_S {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    session.show(call)
 }

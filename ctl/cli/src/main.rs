@@ -54,7 +54,8 @@ pub(crate) struct Arguments {
     /// Give up after so many seconds.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, help_heading = GLOBAL)]
     timeout: u64,
-    /// Also write what is changed to weftd's configuration file, as `config save` does.
+    /// Also write what is then in force to weftd's configuration file, as `config save` does and if you may: comments in it are
+    /// lost. A change that is not written is gone when weftd ends.
     #[arg(long, global = true, help_heading = GLOBAL)]
     persist: bool,
     #[command(subcommand)]

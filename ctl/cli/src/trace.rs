@@ -10,7 +10,7 @@ use weft_ctl_api::{
     trace::{Trace, TraceLive, TraceNext, TracePacket},
 };
 
-use crate::{Session, filter, print_line, render::Render};
+use crate::{Session, capture::fail, filter, print_line, render::Render};
 
 const HELP: &str = "\
 A packet in words:
@@ -141,7 +141,7 @@ fn frame(path: &PathBuf, number: usize) -> Result<Vec<u8>, ClientError> {
 fn live(session: &mut Session, arguments: &TraceArguments) -> Result<(), ClientError> {
     /// How often weftd is asked what there is.
     const PAUSE: Duration = Duration::from_millis(100);
-    let filter = filter::compile(&arguments.words).map_err(wrong)?;
+    let filter = filter::compile(&arguments.words).unwrap_or_else(|problem| fail(2, &problem));
     let TraceArguments { from, count, seconds, .. } = arguments;
     let call = TraceLive { from: from.clone(), filter, count: *count, seconds: *seconds };
     let id = session.client.call(&call)?.id;

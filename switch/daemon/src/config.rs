@@ -28,7 +28,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// It is not TOML, or has keys or values that are not known.
-    #[error("{}: {}; see configs/full.toml for every key", .path.display(), .problem)]
+    #[error("{}: {}; `weftd --example` prints every key", .path.display(), .problem)]
     Parse {
         /// The file.
         path: PathBuf,

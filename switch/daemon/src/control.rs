@@ -55,6 +55,7 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
             session.switch.age();
             session.switch.look_after_peers();
             session.switch.watch_queues();
+            session.look_at_pmds();
             log::tell_left_out();
             ticked = Instant::now();
         }

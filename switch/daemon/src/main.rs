@@ -31,12 +31,15 @@ use weftd::{
     after_help = "SIGHUP reloads the configuration; SIGTERM ends weftd and removes what it made."
 )]
 struct Arguments {
-    /// Run with this configuration (configs/full.toml documents every key).
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["check", "man"])]
+    /// Run with this configuration.
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["check", "example", "man"])]
     config: Option<PathBuf>,
     /// Only check a configuration, and say what is wrong with it.
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     check: Option<PathBuf>,
+    /// Print a configuration with every key, its meaning and its default.
+    #[arg(long, exclusive = true)]
+    example: bool,
     /// How much to log: error, warn, info, debug.
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "WEFT_LOG")]
     log: String,
@@ -51,6 +54,10 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match (&arguments.check, &arguments.config) {
+        _ if arguments.example => {
+            print!("{}", include_str!("../../../configs/full.toml"));
+            Ok(())
+        }
         _ if arguments.man => clap_mangen::Man::new(Arguments::command())
             .section("8")
             .render(&mut std::io::stdout())

@@ -18,7 +18,7 @@ mod views;
 pub mod filter;
 pub mod socket;
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc};
 
 use weft_ctl_api::{
     Code, Done, Error, Role, Server, audit, capture, config, drops, endpoint, fabric, fdb, flow, history,
@@ -51,8 +51,8 @@ pub struct Session {
     request: access::Request,
     /// The last minutes.
     pub history: History,
-    /// PMD threads' counters at the last `pmd list`, to tell what happened since.
-    pmd_seen: HashMap<usize, (Instant, views::PmdSample)>,
+    /// PMD threads' counters, second by second, to tell what happened since.
+    pmd_looks: VecDeque<views::PmdLook>,
     biggest: biggest::LastLook,
     /// The trace that runs, or ran last.
     live: Option<trace::Running>,
@@ -75,7 +75,7 @@ impl Session {
             access,
             pending: None,
             request,
-            pmd_seen: HashMap::new(),
+            pmd_looks: VecDeque::new(),
             biggest: biggest::LastLook::default(),
             live: None,
             captures: Captures::default(),

@@ -113,9 +113,10 @@ impl Lab {
 
     fn config(&self) -> String {
         let mut text = format!(
-            "[node]\nname = \"doctor\"\ncontrol = {:?}\n[pmd]\nmemory_mib = 32\nflows = 4096\n[[network]]\nname = \"pods\"\n\
+            "[node]\nname = \"doctor\"\ncontrol = {:?}\nstate = {:?}\n[pmd]\nmemory_mib = 32\nflows = 4096\n[[network]]\nname = \"pods\"\n\
              prefixes = [\"10.244.0.0/24\"]\ngateways = [\"10.244.0.1\"]\n",
-            self.socket()
+            self.socket(),
+            self.state()
         );
         for (index, (name, kind, device)) in PODS.iter().enumerate() {
             let netns =
@@ -127,6 +128,11 @@ impl Lab {
             );
         }
         text
+    }
+
+    /// Its own: the node's history is not this one's.
+    fn state(&self) -> PathBuf {
+        self.dir.join("state")
     }
 
     fn socket(&self) -> PathBuf {

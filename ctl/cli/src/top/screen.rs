@@ -76,17 +76,18 @@ fn head_lines(state: &State, data: &Data, problem: Option<&str>) -> Vec<Line<'st
     let (moment, sum) = (&data.moment, &data.moment.sum);
     let busiest = moment.threads.iter().map(|thread| thread.busy_percent()).fold(0.0, f64::max);
     let lost = sum.dropped + sum.rx_lost;
-    let drops = Span::from(format!("   dropped {}/s", human(moment.per_second(lost))));
+    let drops = Span::from(format!("dropped {}/s", human(moment.per_second(lost))));
     let second = vec![
+        // First what must not be cut off.
+        if lost > 0 { drops.yellow() } else { drops },
+        Span::from(format!("  busiest core {busiest:.0} %")),
         Span::from(format!(
-            "received {} packets/s, {}bit/s   sent {} packets/s, {}bit/s",
+            "  received {} pps, {}bit/s  sent {} pps, {}bit/s",
             human(moment.per_second(sum.rx_packets)),
             unit(moment.per_second(sum.rx_bytes * 8)),
             human(moment.per_second(sum.tx_packets)),
             unit(moment.per_second(sum.tx_bytes * 8)),
         )),
-        if lost > 0 { drops.yellow() } else { drops },
-        Span::from(format!("   busiest core {busiest:.0} %")),
     ];
     vec![Line::from(first), Line::from(second)]
 }

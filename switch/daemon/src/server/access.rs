@@ -20,6 +20,9 @@ pub(super) struct Request {
     pub(super) persist: bool,
 }
 
+/// What writes the configuration file.
+const SAVE: &str = "config save";
+
 fn forbidden(who: &Who, role: Option<Role>, needed: Role, what: &str) -> Error {
     let has = role.map_or("no role".to_owned(), |role| format!("the role {role}"));
     let message = format!("`{what}` takes the role {needed}: {who} has {has}");
@@ -42,7 +45,8 @@ impl Session {
             matches!(verb, "config plan" | "config check" | "trace next") || args["plan"] == true;
         let changes = needed > Role::View && !only_looks;
         let noted = if changes { args.clone() } else { Value::Null };
-        let answer = may.and_then(|()| check_persist(verb, persist)).and_then(|()| serve(self, verb, args));
+        let may = may.and_then(|()| check_persist(verb, persist)).and_then(|()| self.may_persist(persist));
+        let answer = may.and_then(|()| serve(self, verb, args));
         if changes {
             let outcome = match &answer {
                 Ok(done) => Ok(done["summary"].as_str().unwrap_or_default().to_owned()),
@@ -67,6 +71,16 @@ impl Session {
             done,
             outcome: outcome.as_ref().map_or_else(ToString::to_string, Clone::clone),
         });
+    }
+
+    /// `--persist` writes all that is in force, as `config save` does: it takes what that takes.
+    fn may_persist(&self, persist: bool) -> Result<(), Error> {
+        let needed = role_of(SAVE).unwrap_or(Role::Admin);
+        if persist {
+            self.must_be(needed, "--persist", "it writes all that is in force, as `config save` does")
+        } else {
+            Ok(())
+        }
     }
 
     /// Some uses of a verb take more than the verb.

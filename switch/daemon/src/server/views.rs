@@ -1,6 +1,6 @@
 //! What is, as people and programs read it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weft_ctl_api::{
     Error,
@@ -16,6 +16,17 @@ use weft_dataplane::{
 use weft_wire::{Mac, ThreadId};
 
 use super::{Session, not_found};
+
+/// `pmd list` tells of so long.
+const PMD_WINDOW: Duration = Duration::from_secs(10);
+/// Looks at PMD threads are so far apart.
+const PMD_APART: Duration = Duration::from_secs(1);
+
+/// All PMD threads' counters at one moment.
+pub(super) struct PmdLook {
+    at: Instant,
+    threads: Vec<PmdSample>,
+}
 
 /// A PMD thread's counters at one moment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -160,22 +171,29 @@ impl Session {
         }
     }
 
-    pub(super) fn pmd_rows(&mut self) -> PmdRows {
-        let mut threads = Vec::new();
-        for index in 0..self.switch.runtime.threads.len() {
-            let sample = PmdSample::take(&self.switch.runtime.threads[index].counters);
-            let start = (
-                self.switch.started,
-                PmdSample { cycles: self.switch.started_cycles, ..PmdSample::default() },
-            );
-            let (since, old) = *self.pmd_seen.get(&index).unwrap_or(&start);
-            let seconds = since.elapsed().as_secs_f64();
-            if seconds >= 1.0 {
-                self.pmd_seen.insert(index, (Instant::now(), sample));
-            }
-            threads.push(self.pmd_row(index, sample.since(&old), seconds.max(0.001)));
+    /// Takes a look at PMD threads, if it is time to; every tick.
+    pub fn look_at_pmds(&mut self) {
+        let looks = &mut self.pmd_looks;
+        if looks.back().is_some_and(|last| last.at.elapsed() < PMD_APART) {
+            return;
         }
-        PmdRows { threads }
+        let sample = |thread: &crate::runtime::Thread| PmdSample::take(&thread.counters);
+        let threads = self.switch.runtime.threads.iter().map(sample).collect();
+        looks.push_back(PmdLook { at: Instant::now(), threads });
+        while looks.get(1).is_some_and(|next| next.at.elapsed() >= PMD_WINDOW) {
+            looks.pop_front();
+        }
+    }
+
+    pub(super) fn pmd_rows(&self) -> PmdRows {
+        let start = PmdSample { cycles: self.switch.started_cycles, ..PmdSample::default() };
+        let then = self.pmd_looks.front();
+        let seconds = then.map_or(self.switch.started, |look| look.at).elapsed().as_secs_f64().max(0.001);
+        let row = |(index, thread): (usize, &crate::runtime::Thread)| {
+            let old = then.and_then(|look| look.threads.get(index)).unwrap_or(&start);
+            self.pmd_row(index, PmdSample::take(&thread.counters).since(old), seconds)
+        };
+        PmdRows { threads: self.switch.runtime.threads.iter().enumerate().map(row).collect() }
     }
 
     fn pmd_row(&self, index: usize, passed: PmdSample, seconds: f64) -> PmdRow {
