@@ -40,6 +40,8 @@ fn each_role_may_what_it_may_and_is_told_what_it_may_not() {
     let change = ["flow", "add", "f", "--action", "drop", "--match", "protocol=tcp"];
     let undo = ["flow", "del", "f"];
     let kept = ["--persist", "flow", "add", "f", "--action", "drop", "--match", "protocol=tcp"];
+    let asked = ["trace", "--from", "sink", "arp who-has 10.0.0.1 tell 10.0.0.2"];
+    let against = ["trace", "--against", &own, "--from", "sink", asked[3]];
     let diff = ["config", "diff"];
     let diff_file = ["config", "diff", "/etc/shadow"];
     let apply = ["config", "apply", &own];
@@ -50,6 +52,9 @@ fn each_role_may_what_it_may_and_is_told_what_it_may_not() {
         ("7001", "7001", &change, Some("operate")),
         ("7001", "7001", &diff_file, Some("admin")),
         ("7001", "7001", &["audit"], None),
+        ("7001", "7001", &asked, None),
+        ("7001", "7001", &against, Some("operate")),
+        ("7002", "7009", &against, None),
         ("7002", "7009", &look, None),
         ("7002", "7009", &change, None),
         ("7002", "7009", &undo, None),

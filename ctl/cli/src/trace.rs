@@ -68,7 +68,7 @@ pub(crate) struct TraceArguments {
     /// The frame's bytes instead of words, hexadecimal, from the Ethernet header on.
     #[arg(long, value_name = "BYTES", conflicts_with_all = ["words", "live"])]
     hex: Option<String>,
-    /// Put the packet through this configuration, too, and show what is different. Nothing is applied.
+    /// Put the packet through this configuration, too, and show what is different (takes the role operate). Nothing is applied.
     #[arg(long, value_name = "FILE", conflicts_with = "live")]
     against: Option<PathBuf>,
     /// Trace the next packets that come.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, Sender};
+use weft_ctl_api::{Role, role_of};
 
 use crate::{
     event::{Answer, Event},
@@ -73,7 +74,9 @@ fn take(switch: &mut Switch, report: Report) {
 
 fn handle(session: &mut Session, event: Event) {
     match event {
-        Event::Request { verb, args, persist, peer, reply } => {
+        // Whoever only wanted to see something does not wait for it any more.
+        Event::Request { verb, reply, .. } if reply.is_closed() && role_of(&verb) == Some(Role::View) => {}
+        Event::Request { verb, args, persist, peer, reply, place: _place } => {
             let answer = session.serve(&verb, args, persist, &peer);
             let answer = answer.map(|value| Answer { value, stream: session.stream.take() });
             session.when_kept(move |problems| {

@@ -47,6 +47,8 @@ pub enum Event {
         peer: Arc<Identity>,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Result<Answer, Error>>,
+        /// Its place among those that may wait at once.
+        place: tokio::sync::OwnedSemaphorePermit,
     },
     /// Somebody asks for all counters.
     Scrape {

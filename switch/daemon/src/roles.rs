@@ -1,6 +1,11 @@
 //! Who may do what over the control socket.
 
-use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt};
+use std::{
+    cell::LazyCell,
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    os::unix::fs::MetadataExt,
+};
 
 use weft_ctl_api::{Role, audit::Who, spec::Config};
 
@@ -62,8 +67,10 @@ impl Roles {
     pub fn resolve(config: &Config) -> Result<Self, Invalid> {
         let own = fs::metadata("/proc/self").map(|meta| meta.uid()).unwrap_or(0);
         let mut roles = Self { own, ..Self::default() };
+        let (users, groups) = (Numbers::of("/etc/passwd"), Numbers::of("/etc/group"));
         if let Some(name) = &config.node.control_group {
-            let group = number_of("/etc/group", name)
+            let group = groups
+                .number(name)
                 .ok_or_else(|| unknown("node.control_group", "group", name, "/etc/group"))?;
             roles.socket_group = Some(group);
             roles.give(Principal::Group(group), Role::View);
@@ -75,7 +82,7 @@ impl Roles {
         ];
         for (role, names) in lists {
             for name in names {
-                roles.give(principal(&format!("roles.{role}"), name)?, role);
+                roles.give(principal(&format!("roles.{role}"), name, &users, &groups)?, role);
             }
         }
         Ok(roles)
@@ -112,14 +119,15 @@ fn unknown(key: &str, noun: &str, name: &str, file: &str) -> Invalid {
     Invalid::new(key, format!("there is no {noun} \"{name}\""), remedy)
 }
 
-fn principal(key: &str, name: &str) -> Result<Principal, Invalid> {
+fn principal(key: &str, name: &str, users: &Numbers, groups: &Numbers) -> Result<Principal, Invalid> {
     match name.strip_prefix('@') {
-        Some(group) => number_of("/etc/group", group)
+        Some(group) => groups
+            .number(group)
             .map(Principal::Group)
             .ok_or_else(|| unknown(key, "group", group, "/etc/group")),
-        None => number_of("/etc/passwd", name)
-            .map(Principal::User)
-            .ok_or_else(|| unknown(key, "user", name, "/etc/passwd")),
+        None => {
+            users.number(name).map(Principal::User).ok_or_else(|| unknown(key, "user", name, "/etc/passwd"))
+        }
     }
 }
 
@@ -133,9 +141,18 @@ fn fields(file: &str) -> Vec<(String, u32)> {
     text.lines().filter_map(field).collect()
 }
 
-fn number_of(file: &str, name: &str) -> Option<u32> {
-    let known = || fields(file).into_iter().find(|(known, _)| known == name).map(|(_, number)| number);
-    name.parse().ok().or_else(known)
+/// The numbers of names, from a file that is read once, when the first name is looked up: a configuration may be full of them.
+struct Numbers(LazyCell<HashMap<String, u32>, Box<dyn FnOnce() -> HashMap<String, u32>>>);
+
+impl Numbers {
+    fn of(file: &'static str) -> Self {
+        // Of lines with the same name the first counts.
+        Self(LazyCell::new(Box::new(move || fields(file).into_iter().rev().collect())))
+    }
+
+    fn number(&self, name: &str) -> Option<u32> {
+        name.parse().ok().or_else(|| self.0.get(name).copied())
+    }
 }
 
 fn name_of(file: &str, number: u32) -> Option<String> {

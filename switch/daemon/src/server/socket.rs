@@ -30,6 +30,8 @@ use weft_ctl_api::{
 const CLIENTS_MAX: usize = 64;
 /// Users who may not are told so, so many at once; one more is not told.
 const REFUSALS_MAX: usize = 16;
+/// Requests that wait for the control thread: one of each client, and as many of clients that did not wait for it.
+const WAITING_MAX: usize = 2 * CLIENTS_MAX;
 /// A client says something within this time from when it has connected.
 const SILENCE: Duration = Duration::from_secs(10);
 /// A client that begins a message ends it within this time, and reads its answer within it.
@@ -123,10 +125,14 @@ impl ControlSocket {
     pub async fn serve(&self, requests: Sender<Event>) {
         let clients = Arc::new(Clients::default());
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        let waiting = Arc::new(Semaphore::new(WAITING_MAX));
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => match user(&stream, &self.access.roles()) {
-                    Ok(who) => clients.admit(stream, Arc::new(who), requests.clone()),
+                    Ok(who) => {
+                        let way = Way { requests: requests.clone(), waiting: waiting.clone() };
+                        clients.admit(stream, Arc::new(who), way);
+                    }
                     // Whoever may not takes no place from those who may.
                     Err(error) => {
                         let Ok(permit) = refusals.clone().try_acquire_owned() else { continue };
@@ -185,7 +191,7 @@ impl Clients {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(self: &Arc<Self>, stream: UnixStream, who: Arc<Identity>, requests: Sender<Event>) {
+    fn admit(self: &Arc<Self>, stream: UnixStream, who: Arc<Identity>, way: Way) {
         let mut places = self.places();
         if places.taken.len() >= CLIENTS_MAX {
             let longest = places.taken.iter().min_by_key(|(_, client)| client.heard).map(|(id, _)| *id);
@@ -198,7 +204,7 @@ impl Clients {
         let place = Place { clients: self.clone(), id };
         let task = tokio::spawn(async move {
             // A client that broke off or hung has lost its connection; nobody else cares.
-            let _ = attend(stream, &who, &place, requests).await;
+            let _ = attend(stream, &who, &place, &way).await;
         });
         places.taken.insert(id, Client { heard: Instant::now(), task: task.abort_handle() });
     }
@@ -248,12 +254,7 @@ async fn refuse(mut stream: UnixStream, error: Error) -> io::Result<()> {
     answer(&mut stream, Reply::Error(error)).await
 }
 
-async fn attend(
-    mut stream: UnixStream,
-    who: &Arc<Identity>,
-    place: &Place,
-    requests: Sender<Event>,
-) -> io::Result<()> {
+async fn attend(mut stream: UnixStream, who: &Arc<Identity>, place: &Place, way: &Way) -> io::Result<()> {
     let mut patience = SILENCE;
     loop {
         let request = match timeout(patience, read(&mut stream)).await {
@@ -263,7 +264,7 @@ async fn attend(
         };
         place.heard();
         let outcome = match codec::check_version(&request) {
-            Ok(()) => ask(&requests, request, who).await,
+            Ok(()) => way.ask(request, who).await,
             Err(error) => Err(error),
         };
         let (reply, follows) = match outcome {
@@ -306,13 +307,23 @@ async fn read(stream: &mut UnixStream) -> Result<Option<Request>, Error> {
     timeout(PATIENCE, rest).await.unwrap_or_else(|_| Err(bad("a request that did not end in time".into())))
 }
 
-async fn ask(requests: &Sender<Event>, request: Request, peer: &Arc<Identity>) -> Result<Answer, Error> {
-    let (reply, answer) = oneshot::channel();
-    let Request { verb, args, persist, .. } = request;
-    let event = Event::Request { verb, args, persist, peer: peer.clone(), reply };
-    let busy = || Error::new(Code::Unavailable, "weftd is busy").remedy("try again");
-    requests.try_send(event).map_err(|_| busy())?;
-    answer.await.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "weftd is ending")))
+/// The way to the control thread.
+struct Way {
+    requests: Sender<Event>,
+    /// Requests that wait there, those of clients that have gone meanwhile included.
+    waiting: Arc<Semaphore>,
+}
+
+impl Way {
+    async fn ask(&self, request: Request, peer: &Arc<Identity>) -> Result<Answer, Error> {
+        let (reply, answer) = oneshot::channel();
+        let Request { verb, args, persist, .. } = request;
+        let busy = || Error::new(Code::Unavailable, "weftd is busy").remedy("try again");
+        let place = self.waiting.clone().try_acquire_owned().map_err(|_| busy())?;
+        let event = Event::Request { verb, args, persist, peer: peer.clone(), reply, place };
+        self.requests.try_send(event).map_err(|_| busy())?;
+        answer.await.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "weftd is ending")))
+    }
 }
 
 async fn answer(stream: &mut UnixStream, reply: Reply) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use weft_ctl_api::{
-    Code, Error,
+    Code, Error, Role,
     trace::{Trace, TraceCached, TraceLive, TraceReply, TraceSeen, TraceStarted, TracedPacket},
 };
 use weft_dataplane::{
@@ -32,6 +32,9 @@ impl Session {
         let view = self.switch.view();
         let against = match &call.against {
             Some(toml) => {
+                let why =
+                    "a whole configuration is checked and compiled, and nobody else is served meanwhile";
+                self.must_be(Role::Operate, "trace --against", why)?;
                 let config = config::parse(toml).map_err(invalid)?;
                 let desired = Desired::try_from(&config)?;
                 Some((config, desired))
