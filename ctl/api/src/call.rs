@@ -45,7 +45,7 @@ macro_rules! calls {
         pub fn serve(server: &mut impl Server, verb: &str, arguments: Value) -> Result<Value, Error> {
             match verb {
                 $($verb => answer(server.$method(read(verb, arguments)?)?),)+
-                _ => Err(Error::new(Code::BadRequest, format!("there is no verb `{verb}`"))
+                _ => Err(Error::new(Code::BadRequest, format!("there is no verb `{}`", verb.escape_debug().take(40).collect::<String>()))
                     .remedy("use a weftctl of the same version as weftd")),
             }
         }

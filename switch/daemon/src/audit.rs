@@ -7,6 +7,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use weft_ctl_api::audit::AuditEntry;
@@ -18,6 +19,9 @@ const FILE_MAX: u64 = 4 << 20;
 const RECENT_MAX: usize = 1000;
 /// Longer arguments are left out: nobody fills the log with one request.
 const ARGS_MAX: usize = 4096;
+/// Refusals noted in so long; more are not.
+const REFUSALS_MAX: u32 = 100;
+const REFUSALS_WINDOW: Duration = Duration::from_secs(60);
 
 /// The audit log.
 #[derive(Debug, Default)]
@@ -26,6 +30,8 @@ pub struct AuditLog {
     /// The file ends in half a line of a weftd that was killed.
     is_torn: bool,
     recent: VecDeque<AuditEntry>,
+    /// When the window began, and refusals since.
+    refusals: (Option<Instant>, u32),
 }
 
 impl AuditLog {
@@ -53,6 +59,19 @@ impl AuditLog {
         self.recent.iter().skip(self.recent.len().saturating_sub(limit))
     }
 
+    /// Whether one more refusal is noted: whoever may not change anything must not push out the changes of those who may.
+    pub fn takes_refusal(&mut self) -> bool {
+        let (began, count) = &mut self.refusals;
+        if began.is_none_or(|began| began.elapsed() >= REFUSALS_WINDOW) {
+            (*began, *count) = (Some(Instant::now()), 0);
+        }
+        *count = count.saturating_add(1);
+        if *count > REFUSALS_MAX {
+            tracing::warn!("more than {REFUSALS_MAX} refusals a minute: not all are in the audit log");
+        }
+        *count <= REFUSALS_MAX
+    }
+
     /// Adds an entry, here and in weftd's own log.
     pub fn append(&mut self, mut entry: AuditEntry) {
         if entry.args.to_string().len() > ARGS_MAX {
@@ -66,6 +85,7 @@ impl AuditLog {
             match append(path, &entry, self.is_torn) {
                 Ok(()) => self.is_torn = false,
                 Err(error) => {
+                    self.is_torn = true; // half a line may be there
                     tracing::error!(path = %path.display(), %error, "the audit log can't be written")
                 }
             }
@@ -99,6 +119,19 @@ mod tests {
         let args = serde_json::json!({ "name": "x".repeat(1000) });
         let (at, who) = (String::new(), Who::default());
         AuditEntry { at, who, verb: "port add".into(), args, generation, done: true, outcome: String::new() }
+    }
+
+    #[test]
+    fn refusals_do_not_push_out_changes() {
+        let mut log = AuditLog::open(None);
+        log.append(entry(1));
+        for _ in 0..10 * RECENT_MAX {
+            if log.takes_refusal() {
+                log.append(entry(2));
+            }
+        }
+        assert_eq!(log.recent(RECENT_MAX).next().map(|entry| entry.generation), Some(1));
+        assert_eq!(log.recent(RECENT_MAX).count(), 1 + REFUSALS_MAX as usize);
     }
 
     #[test]

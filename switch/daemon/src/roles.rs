@@ -41,7 +41,8 @@ impl Identity {
             uid: Some(peer.uid()),
             gid: Some(peer.gid()),
             pid: peer.pid(),
-            comm: comm.unwrap_or_default().trim().to_owned(),
+            // Whoever runs it names it: what is no character must not get into logs and terminals.
+            comm: comm.unwrap_or_default().trim().replace(char::is_control, "?"),
         };
         Ok(Self { uid: peer.uid(), groups, who })
     }

@@ -52,9 +52,12 @@ impl Session {
                 Ok(done) => Ok(done["summary"].as_str().unwrap_or_default().to_owned()),
                 Err(error) => Err(error.clone()),
             };
-            self.note(verb, noted, &outcome);
+            let is_refused = answer.as_ref().is_err_and(|error| error.code == Code::Forbidden);
+            if !is_refused || self.audit.takes_refusal() {
+                self.note(verb, noted, &outcome);
+            }
         } else if let Err(error) = &answer {
-            tracing::info!(verb, who = %peer.who, %error, "request refused");
+            tracing::debug!(verb = shortened(verb), who = %peer.who, error = shortened(&error.to_string()), "request refused");
         }
         answer
     }
@@ -69,7 +72,7 @@ impl Session {
             args,
             generation: self.switch.generation(),
             done,
-            outcome: outcome.as_ref().map_or_else(ToString::to_string, Clone::clone),
+            outcome: shortened(&outcome.as_ref().map_or_else(ToString::to_string, Clone::clone)),
         });
     }
 
@@ -91,6 +94,15 @@ impl Session {
         let mut error = forbidden(&self.request.who, Some(self.request.role), needed, what);
         error.message = format!("{} ({why})", error.message);
         Err(error)
+    }
+}
+
+/// What is quoted may be as long as a request.
+fn shortened(text: &str) -> String {
+    const MAX: usize = 1000;
+    match text.char_indices().nth(MAX) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

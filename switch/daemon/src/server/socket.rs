@@ -17,7 +17,7 @@ use crossbeam::channel::Sender;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::AbortHandle,
     time::timeout,
 };
@@ -26,12 +26,12 @@ use weft_ctl_api::{
     codec::{self, PREFIX, REPLY_MAX, REQUEST_MAX, Reply, Request},
 };
 
-/// Clients at once; for one more, the one that has been silent longest must go.
+/// Clients at once; for one more, the one that has been silent longest must go, of the user who has most.
 const CLIENTS_MAX: usize = 64;
 /// Users who may not are told so, so many at once; one more is not told.
 const REFUSALS_MAX: usize = 16;
-/// Requests that wait for the control thread: one of each client, and as many of clients that did not wait for it.
-const WAITING_MAX: usize = 2 * CLIENTS_MAX;
+/// A user's requests that wait for the control thread at once, those of connections that have gone included; each may take 16 MB.
+const WAITING_MAX: usize = 32;
 /// A client says something within this time from when it has connected.
 const SILENCE: Duration = Duration::from_secs(10);
 /// A client that begins a message ends it within this time, and reads its answer within it.
@@ -125,7 +125,7 @@ impl ControlSocket {
     pub async fn serve(&self, requests: Sender<Event>) {
         let clients = Arc::new(Clients::default());
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-        let waiting = Arc::new(Semaphore::new(WAITING_MAX));
+        let waiting = Waiting::default();
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => match user(&stream, &self.access.roles()) {
@@ -181,6 +181,7 @@ struct Places {
 
 #[derive(Debug)]
 struct Client {
+    uid: u32,
     /// When it was last heard of or answered.
     heard: Instant,
     task: AbortHandle,
@@ -194,19 +195,24 @@ impl Clients {
     fn admit(self: &Arc<Self>, stream: UnixStream, who: Arc<Identity>, way: Way) {
         let mut places = self.places();
         if places.taken.len() >= CLIENTS_MAX {
-            let longest = places.taken.iter().min_by_key(|(_, client)| client.heard).map(|(id, _)| *id);
+            // Of whoever has most: a crowd of one user's takes no other's place.
+            let mut crowds: HashMap<u32, usize> = HashMap::new();
+            places.taken.values().for_each(|client| *crowds.entry(client.uid).or_default() += 1);
+            let crowd = crowds.into_iter().max_by_key(|(_, count)| *count).map(|(uid, _)| uid);
+            let theirs = places.taken.iter().filter(|(_, client)| Some(client.uid) == crowd);
+            let longest = theirs.min_by_key(|(_, client)| client.heard).map(|(id, _)| *id);
             if let Some(client) = longest.and_then(|id| places.taken.remove(&id)) {
                 client.task.abort(); // closes its connection
             }
         }
         let id = places.next;
         places.next += 1;
-        let place = Place { clients: self.clone(), id };
+        let (place, uid) = (Place { clients: self.clone(), id }, who.uid);
         let task = tokio::spawn(async move {
             // A client that broke off or hung has lost its connection; nobody else cares.
             let _ = attend(stream, &who, &place, &way).await;
         });
-        places.taken.insert(id, Client { heard: Instant::now(), task: task.abort_handle() });
+        places.taken.insert(id, Client { uid, heard: Instant::now(), task: task.abort_handle() });
     }
 }
 
@@ -311,7 +317,20 @@ async fn read(stream: &mut UnixStream) -> Result<Option<Request>, Error> {
 struct Way {
     requests: Sender<Event>,
     /// Requests that wait there, those of clients that have gone meanwhile included.
-    waiting: Arc<Semaphore>,
+    waiting: Waiting,
+}
+
+/// Places of requests that wait, by user: nobody waits for lack of another's.
+#[derive(Debug, Clone, Default)]
+struct Waiting(Arc<Mutex<HashMap<u32, Arc<Semaphore>>>>);
+
+impl Waiting {
+    fn place(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        users.retain(|_, places| places.available_permits() < WAITING_MAX);
+        let places = users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(WAITING_MAX)));
+        places.clone().try_acquire_owned().ok()
+    }
 }
 
 impl Way {
@@ -319,7 +338,7 @@ impl Way {
         let (reply, answer) = oneshot::channel();
         let Request { verb, args, persist, .. } = request;
         let busy = || Error::new(Code::Unavailable, "weftd is busy").remedy("try again");
-        let place = self.waiting.clone().try_acquire_owned().map_err(|_| busy())?;
+        let place = self.waiting.place(peer.uid).ok_or_else(busy)?;
         let event = Event::Request { verb, args, persist, peer: peer.clone(), reply, place };
         self.requests.try_send(event).map_err(|_| busy())?;
         answer.await.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "weftd is ending")))
