@@ -1,7 +1,7 @@
 //! Who may do what over the control socket.
 
 use std::{
-    cell::LazyCell,
+    cell::OnceCell,
     collections::{BTreeMap, HashMap},
     fs, io,
     os::unix::fs::MetadataExt,
@@ -143,16 +143,20 @@ fn fields(file: &str) -> Vec<(String, u32)> {
 }
 
 /// The numbers of names, from a file that is read once, when the first name is looked up: a configuration may be full of them.
-struct Numbers(LazyCell<HashMap<String, u32>, Box<dyn FnOnce() -> HashMap<String, u32>>>);
+struct Numbers {
+    file: &'static str,
+    known: OnceCell<HashMap<String, u32>>,
+}
 
 impl Numbers {
     fn of(file: &'static str) -> Self {
-        // Of lines with the same name the first counts.
-        Self(LazyCell::new(Box::new(move || fields(file).into_iter().rev().collect())))
+        Self { file, known: OnceCell::new() }
     }
 
     fn number(&self, name: &str) -> Option<u32> {
-        name.parse().ok().or_else(|| self.0.get(name).copied())
+        // Of lines with the same name the first counts.
+        let known = || self.known.get_or_init(|| fields(self.file).into_iter().rev().collect());
+        name.parse().ok().or_else(|| known().get(name).copied())
     }
 }
 
