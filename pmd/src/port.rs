@@ -7,6 +7,7 @@
 //! `weftd`'s `ports.rs`, and `ctl/api`'s `PortKind` for the word users type.
 
 use std::{
+    fs::File,
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::fs::MetadataExt,
@@ -102,7 +103,7 @@ pub struct Opened {
     pub probe: LinkProbe,
 }
 
-/// Tells whether a port's device and namespace are still there, for those that do not say so themselves.
+/// Tells whether a port's device and namespace are still there and the switch's, for those that do not say so themselves.
 #[derive(Debug)]
 pub struct LinkProbe {
     /// A socket in the device's namespace, and the device; none: there is no device, or its queues tell.
@@ -110,22 +111,32 @@ pub struct LinkProbe {
     /// The namespace's file, and what it was when the port was opened. The sockets of a port keep a namespace alive whose
     /// name is gone; it is gone all the same for whoever deleted it.
     netns: Option<(PathBuf, (u64, u64))>,
+    /// A queue of a tap that others may have queues of, too.
+    tap: Option<File>,
 }
 
 impl LinkProbe {
     /// For ports without a device.
-    pub const NONE: Self = Self { link: None, netns: None };
+    pub const NONE: Self = Self { link: None, netns: None, tap: None };
+
+    /// For a tap device that whoever is root where it is can attach a queue of their own to.
+    pub(crate) fn shared_tap(queue: &File) -> std::io::Result<Self> {
+        Ok(Self { tap: Some(queue.try_clone()?), ..Self::NONE })
+    }
 
     /// For a device in the calling thread's namespace, which users name `netns`.
     pub(crate) fn new(ifindex: u32, netns: Option<&Netns>) -> Self {
         let socket = crate::sys::net::socket(libc::AF_INET, libc::SOCK_DGRAM, 0).ok();
         let netns = netns.map(Netns::path);
         let netns = netns.and_then(|path| identity(&path).map(|identity| (path, identity)));
-        Self { link: socket.map(|socket| (socket, ifindex)), netns }
+        Self { link: socket.map(|socket| (socket, ifindex)), netns, tap: None }
     }
 
-    /// Says what is gone.
+    /// Says what is gone, or not as it was made.
     pub fn check(&self) -> Result<(), String> {
+        if let Some(queue) = &self.tap {
+            tap::check(queue)?;
+        }
         if let Some((path, was)) = &self.netns
             && identity(path) != Some(*was)
         {
@@ -185,6 +196,7 @@ fn place(netns: &Option<Netns>) -> String {
 }
 
 pub mod gen_udp;
+pub mod keep;
 pub mod null;
 pub mod packet;
 pub mod pcap;
@@ -247,10 +259,12 @@ queues! {
 pub enum Guard {
     /// Nothing to detach.
     None,
-    /// The XDP program's link and maps.
-    Xsk(xsk::Attachment),
+    /// The XDP program's link and maps; and what keeps the rest from the node's stack.
+    Xsk(xsk::Attachment, Option<keep::Keeper>),
     /// Those of what keeps the switch's packets from the node's stack.
     Claim(xsk::Attachment),
+    /// What keeps everything from it.
+    Keep(keep::Keeper),
 }
 
 impl Guard {
@@ -258,10 +272,29 @@ impl Guard {
     /// listens to it.
     pub fn steer(&mut self, steer: &Steer) -> Result<(), PortError> {
         match self {
-            Self::None => Ok(()),
-            Self::Xsk(attachment) | Self::Claim(attachment) => attachment.steer(steer),
+            Self::None | Self::Keep(_) => Ok(()),
+            Self::Xsk(attachment, _) | Self::Claim(attachment) => attachment.steer(steer),
         }
     }
+
+    /// What keeps the device's frames from the node's stack, where nothing is to get there.
+    pub fn keeper(&mut self) -> Option<&mut keep::Keeper> {
+        match self {
+            Self::Keep(keeper) | Self::Xsk(_, Some(keeper)) => Some(keeper),
+            Self::None | Self::Claim(_) | Self::Xsk(_, None) => None,
+        }
+    }
+}
+
+/// What the node's own stack gets of the frames that a device receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stack {
+    /// Nothing, even when the switch is not running ([`keep`]): the other end is a pod's, say.
+    Nothing,
+    /// All but what [`Guard::steer`] names: the node uses the device, too.
+    Unclaimed,
+    /// What the switch does not take: `xsk`, frames of queues without a socket; `packet`, all, as the switch has copies only.
+    Untaken,
 }
 
 /// What of a shared device's traffic is the switch's.

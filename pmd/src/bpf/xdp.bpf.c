@@ -6,7 +6,7 @@
 //   trie's value is 0, else tunnel packets, to that UDP port, and what routers say about those that were sent. ARP,
 //   neighbour discovery, fragments, the node's other traffic go on to the node's own stack.
 //
-// `weft_claim` below is for devices that the switch listens to otherwise.
+// `weft_claim` and `weft_keep` below are for the node's stack: what it is not to get of a device.
 //
 // Section "xdp.frags": the program takes multi-buffer frames, so that an MTU above a page can be set
 // (Documentation/bpf/libbpf/program_types.rst).
@@ -21,6 +21,8 @@
 #include <bpf/bpf_endian.h>
 
 const volatile __u32 steer = 0;
+// What becomes of a frame of a queue without a socket: the kernel gets it, or nobody (XDP_DROP: a pod's).
+const volatile __u32 unserved = XDP_PASS;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -141,8 +143,7 @@ int weft(struct xdp_md *ctx)
 {
 	if (steer && !is_ours((void *)(long)ctx->data, (void *)(long)ctx->data_end))
 		return XDP_PASS;
-	// Without a socket on this queue the frame goes to the kernel.
-	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+	return bpf_redirect_map(&sockets, ctx->rx_queue_index, unserved);
 }
 
 // For devices without XDP, where the switch listens by AF_PACKET: what is its own, which it has a copy of already, is kept
@@ -159,6 +160,15 @@ int weft_claim(struct __sk_buff *skb)
 	if (is_ours((void *)(long)skb->data, (void *)(long)skb->data_end))
 		return DROP;
 	return CONTINUE;
+}
+
+// For devices that are the switch's alone, such as its end of a pod's veth: nothing goes further. AF_PACKET sockets of all
+// protocols (ETH_P_ALL) are served before, bridges, VLAN devices and the stack behind it, and so are sockets of one protocol:
+// a switch that listens by those has to mark frames PACKET_OTHERHOST (bpf_skb_change_type) instead.
+SEC("tc")
+int weft_keep(struct __sk_buff *skb)
+{
+	return DROP;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

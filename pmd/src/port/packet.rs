@@ -1,13 +1,14 @@
 //! `packet`: an AF_PACKET socket with virtio-net headers on a device that exists, usually a pod's veth.
 //!
 //! 64 KiB GSO frames and partial checksums pass whole in both directions (`PACKET_VNET_HDR`), so nothing of the pod's
-//! settings needs changing. The switch's end of the veth must hold no address: its own stack sees the frames, too.
+//! settings needs changing. The socket gets copies: what the node's own stack is not to get of a device is dropped behind it
+//! ([`Stack`]), before the socket is there.
 //! Several queues are several sockets in one fan-out group by flow hash (`PACKET_FANOUT_HASH`).
 
 use std::{fs::File, io, os::fd::AsRawFd};
 
 use super::{
-    Caps, Guard, LinkProbe, Opened, PortError, PortInfo, Queue,
+    Caps, Guard, LinkProbe, Opened, PortError, PortInfo, Queue, Stack, keep,
     vnet::{Flavour, VnetQueue},
     xsk::program,
 };
@@ -29,8 +30,8 @@ pub struct Spec {
     pub mtu: Option<u32>,
     /// Join TCP segments that leave together to super-frames.
     pub join: bool,
-    /// The node uses the device, too: keep from its stack what [`Guard::steer`] names.
-    pub claim: bool,
+    /// What the node's own stack gets.
+    pub stack: Stack,
 }
 
 /// Opens the port.
@@ -81,6 +82,13 @@ struct Here {
 fn open_here(spec: &Spec) -> Result<Here, PortError> {
     let link = net::link_info(&spec.device)
         .map_err(|_| PortError::NoDevice { device: spec.device.clone(), netns: spec.netns.clone() })?;
+    let (mut guard, mut why) = (Guard::None, Vec::new());
+    // First of all: from the socket's first frame on it is so.
+    if spec.stack == Stack::Nothing {
+        guard = Guard::Keep(keep::keep(&spec.device, spec.netns.as_ref(), link.ifindex)?);
+    } else if let Err(error) = keep::release(&spec.device, None) {
+        why.push(error.to_string()); // an earlier weftd's, of another role
+    }
     let group = link.ifindex as u16 ^ std::process::id() as u16;
     let sockets = (0..spec.queues.max(1)).map(|_| socket(&link, (spec.queues > 1).then_some(group)));
     let sockets = sockets.collect::<io::Result<_>>().map_err(|source| PortError::Refused {
@@ -94,8 +102,7 @@ fn open_here(spec: &Spec) -> Result<Here, PortError> {
         source,
     })?;
     let probe = LinkProbe::new(link.ifindex, spec.netns.as_ref());
-    let (mut guard, mut why) = (Guard::None, Vec::new());
-    if spec.claim {
+    if spec.stack == Stack::Unclaimed {
         match program::claim(&spec.device, link.ifindex) {
             Ok(attachment) => guard = Guard::Claim(attachment),
             Err(error) => why.push(format!("the node's stack sees the pods' packets, too: {error}")),

@@ -2,6 +2,13 @@
 //!
 //! The device exists as long as the descriptors do: it goes when weftd goes, however it ends. It is made in weftd's
 //! namespace; the daemon moves it to the pod's and configures it there (the descriptors keep working).
+//!
+//! Whoever is root there owns the network device, not its character device: with one queue nobody else can have one (EBUSY).
+//! To a tap of several queues (IFF_MULTI_QUEUE) they can add their own, and by it change what holds for all: the header's
+//! size and presence, and that the tap outlives weftd are looked after ([`check`]; a frame behind a longer header is known at
+//! once: [`vnet`](super::vnet)). All else harms only whoever does it: offloads, filters, steering programs, the carrier, the
+//! send buffer, the header's byte order decide what their own frames look like, or whether they come; frames of any look are
+//! expected from a pod.
 
 use std::{fs::File, io};
 
@@ -9,7 +16,7 @@ use super::{
     Caps, Guard, LinkProbe, Opened, PortError, PortInfo, Queue,
     vnet::{Flavour, VnetQueue},
 };
-use crate::sys::net;
+use crate::{offload::vnet::VnetHeader, sys::net};
 
 /// What to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +64,10 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
         }
     }
     let link = net::link_info(&spec.name).map_err(refused("asking for the device"))?;
+    let probe = match files.as_slice() {
+        [first, _, ..] => LinkProbe::shared_tap(first).map_err(refused("duplicating a descriptor"))?,
+        _ => LinkProbe::NONE,
+    };
     let queue = |file| Queue::Tap(Box::new(VnetQueue::new(file, Flavour::Tap, spec.join)));
     Ok(Opened {
         queues: files.into_iter().map(queue).collect(),
@@ -68,6 +79,26 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
             why,
         },
         guard: Guard::None,
-        probe: LinkProbe::NONE,
+        probe,
     })
+}
+
+/// Says what somebody has changed by a queue of their own.
+pub(super) fn check(queue: &File) -> Result<(), String> {
+    // The device is gone: its queues tell.
+    let Ok(settings) = net::tap_settings(queue) else { return Ok(()) };
+    let size = settings.header_size;
+    let found = if size != VnetHeader::TAP as i32 {
+        format!("set its frames' header to {size} bytes (TUNSETVNETHDRSZ)")
+    } else if !settings.has_header {
+        "taken its frames' header away (IFF_VNET_HDR)".into()
+    } else if settings.persists {
+        "made it outlive weftd (TUNSETPERSIST)".into()
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "somebody has attached a queue of their own to the tap and {found}: it is not the switch's alone any more; \
+         with queues = 1 nobody can"
+    ))
 }

@@ -53,6 +53,11 @@ pub struct VnetQueue {
     overrun: u64,
 }
 
+/// What lies where a tap's frame begins before it is received. A kernel that leaves it there (before 6.15) has skipped those
+/// bytes as part of a header that is longer than ours ([`super::tap`]), and a chunk holds what was in it before: other pods'
+/// frames. No frame begins like that: its source would be a group.
+const UNWRITTEN: [u8; 8] = [0xff; 8];
+
 /// Bytes that go to the small chunk; what is more goes to the large one, behind as much room.
 const SMALL: usize = ChunkClass::Small.capacity();
 
@@ -70,6 +75,7 @@ impl VnetQueue {
     ) -> io::Result<Option<Frame>> {
         pool.set_len(&mut small, SMALL);
         pool.set_len(&mut large, ChunkClass::Large.capacity());
+        pool.bytes_mut(&mut small)[..UNWRITTEN.len()].copy_from_slice(&UNWRITTEN);
         let mut header = [0; VnetHeader::TAP];
         let header_len = self.header_len();
         let received = {
@@ -100,7 +106,8 @@ impl VnetQueue {
             large
         };
         let intent = VnetHeader::from_bytes(&header[..header_len]).decode(len);
-        let fits = !received.truncated && pool.set_len(&mut frame, len);
+        let is_written = pool.bytes(&frame)[..UNWRITTEN.len()] != UNWRITTEN;
+        let fits = is_written && !received.truncated && pool.set_len(&mut frame, len);
         match intent.filter(|_| fits && received.len > header_len) {
             Some(intent) => {
                 frame.set_offload(intent);

@@ -2,7 +2,8 @@
 //!
 //! Every socket registers the same memory as its UMEM by itself (`XDP_UMEM_REG`), so that sockets of any mode share
 //! frames, and each lives and dies alone. The XDP program ([`program`]) is attached by bpf_link: when weftd goes,
-//! however it goes, the kernel detaches it and the device is the node's own again.
+//! however it goes, the kernel detaches it and the device is the node's own again; or, where the stack is to get nothing of it
+//! ([`keep`]), nobody's.
 //!
 //! On a veth, attaching a program turns the pod's TSO off by itself; its checksum offload stays on, so frames may arrive
 //! with the pseudo-header's sum only: they are marked [`Csum::Unknown`](crate::Csum) and looked into by `parse`. Frames
@@ -23,7 +24,7 @@ use std::{
 pub use program::Attachment;
 pub use queue::{Counters, XskQueue};
 
-use super::{Caps, Guard, LinkProbe, Opened, PortError, PortInfo, Queue};
+use super::{Caps, Guard, LinkProbe, Opened, PortError, PortInfo, Queue, Stack, keep};
 use crate::{
     memory::{Memory, SMALL_CHUNK},
     netns::{self, Netns},
@@ -77,8 +78,8 @@ pub struct Spec {
     pub mode: Mode,
     /// Zero-copy.
     pub zerocopy: Zerocopy,
-    /// Take only what [`Attachment::steer`] names; all else is the node's.
-    pub steer: bool,
+    /// What the node's own stack gets.
+    pub stack: Stack,
     /// Largest IP packet, where it is to be less than the device's.
     pub mtu: Option<u32>,
 }
@@ -110,8 +111,18 @@ fn open_here(spec: &Spec, memory: &Arc<Memory>) -> Result<Opened, PortError> {
     let link = net::link_info(&spec.device).map_err(no_device)?;
     let available = net::rx_queues(&spec.device).unwrap_or(1);
     let wanted = wanted_queues(spec, available)?;
+    let mut why = Vec::new();
+    let keeper = match spec.stack {
+        // First of all: at no moment of this does the stack get what the program does not take.
+        Stack::Nothing => Some(keep::keep(&spec.device, spec.netns.as_ref(), link.ifindex)?),
+        Stack::Unclaimed | Stack::Untaken => {
+            // An earlier weftd's, of another role.
+            why.extend(keep::release(&spec.device, None).err().map(|error| error.to_string()));
+            None
+        }
+    };
     let mut attachment = program::attach(spec, link.ifindex)?;
-    let mut why: Vec<String> = attachment.why().into_iter().collect();
+    why.extend(attachment.why());
     let (mut queues, mut sockets) = (Vec::new(), Vec::new());
     for &index in &wanted {
         let socket = Socket::open(spec, &link, index, attachment.is_native(), memory)?;
@@ -128,7 +139,8 @@ fn open_here(spec: &Spec, memory: &Arc<Memory>) -> Result<Opened, PortError> {
         why.push(format!("{} is down", spec.device));
     }
     if wanted.len() < usize::from(available) {
-        why.push(format!("{} of {available} queues", wanted.len()));
+        let rest = if keeper.is_some() { "dropped" } else { "the node's" };
+        why.push(format!("{} of {available} queues: what comes by others is {rest}", wanted.len()));
     }
     let words = [
         if attachment.is_native() { "native" } else { "generic" },
@@ -147,7 +159,7 @@ fn open_here(spec: &Spec, memory: &Arc<Memory>) -> Result<Opened, PortError> {
             mode: words.join(", "),
             why: why.join("; "),
         },
-        guard: Guard::Xsk(attachment),
+        guard: Guard::Xsk(attachment, keeper),
         probe: LinkProbe::new(link.ifindex, spec.netns.as_ref()),
     })
 }

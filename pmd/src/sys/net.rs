@@ -199,7 +199,7 @@ fn auxiliary_tag(message: &libc::msghdr) -> Option<u16> {
 }
 
 /// Opens one queue of a tap device, which is made with the first; `multi_queue` for all queues or none.
-pub(crate) fn open_tap(name: &str, multi_queue: bool) -> io::Result<File> {
+pub fn open_tap(name: &str, multi_queue: bool) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -212,10 +212,41 @@ pub(crate) fn open_tap(name: &str, multi_queue: bool) -> io::Result<File> {
     }
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     ioctl(file.as_raw_fd(), libc::TUNSETIFF as libc::c_ulong, &mut request)?;
-    let mut size = crate::offload::vnet::VnetHeader::TAP as libc::c_int;
-    ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ as libc::c_ulong, &mut size)?;
+    set_tap_header_size(&file, crate::offload::vnet::VnetHeader::TAP as i32)?;
     Ok(file)
 }
+
+/// Sets how many bytes of virtio-net header are in front of a tap's frames, at all of its queues.
+pub fn set_tap_header_size(queue: &File, mut size: i32) -> io::Result<()> {
+    ioctl(queue.as_raw_fd(), libc::TUNSETVNETHDRSZ as libc::c_ulong, &mut size).map(drop)
+}
+
+/// What everybody with a queue of a tap device may change for all of its queues, and weftd relies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TapSettings {
+    /// Bytes of virtio-net header in front of each frame (TUNSETVNETHDRSZ).
+    pub(crate) header_size: i32,
+    /// It has such a header (IFF_VNET_HDR).
+    pub(crate) has_header: bool,
+    /// It outlives its queues (TUNSETPERSIST).
+    pub(crate) persists: bool,
+}
+
+/// Asks a tap device by one of its queues. An error: it is gone.
+pub(crate) fn tap_settings(file: &File) -> io::Result<TapSettings> {
+    let fd = file.as_raw_fd();
+    let mut header_size: libc::c_int = 0;
+    ioctl(fd, libc::TUNGETVNETHDRSZ as libc::c_ulong, &mut header_size)?;
+    let mut asked = request("")?;
+    ioctl(fd, libc::TUNGETIFF as libc::c_ulong, &mut asked)?;
+    // SAFETY: TUNGETIFF has filled this field of the union.
+    let flags = libc::c_int::from(unsafe { asked.ifr_ifru.ifru_flags });
+    let has = |flag: libc::c_int| flags & flag != 0;
+    Ok(TapSettings { header_size, has_header: has(libc::IFF_VNET_HDR), persists: has(IFF_PERSIST) })
+}
+
+/// linux/if_tun.h.
+const IFF_PERSIST: libc::c_int = 0x0800;
 
 /// Tells a tap device which offloads its other side may use (`TUN_F_*`).
 pub(crate) fn set_tap_offload(file: &File, flags: libc::c_uint) -> io::Result<()> {

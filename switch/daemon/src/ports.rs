@@ -7,7 +7,7 @@ use weft_ctl_api::spec::{self, PortKind, PortSpec, QueuesSpec, RoleSpec};
 use weft_dataplane::snapshot::Mode;
 use weft_pmd::{
     Memory, Netns, PortError,
-    port::{Opened, gen_udp, null, packet, pcap, tap, xsk},
+    port::{Opened, Stack, gen_udp, keep, null, packet, pcap, tap, xsk},
     sys::net,
 };
 use weft_wire::Mac;
@@ -65,6 +65,34 @@ pub fn place(spec: &PortSpec) -> Option<Place> {
     Some(Place { device: spec.device.clone()?, netns: identity })
 }
 
+/// What the node's own stack gets of a device that a port of this role has: it shares the uplink with the switch, and has no
+/// part in what a pod or a member of a bridged network sends, lest that goes around the switch.
+fn stack(role: RoleSpec) -> Stack {
+    match role {
+        RoleSpec::Fabric => Stack::Unclaimed,
+        RoleSpec::Host => Stack::Untaken,
+        RoleSpec::Pod | RoleSpec::Access | RoleSpec::Trunk => Stack::Nothing,
+    }
+}
+
+/// Whether a port's device is the switch's alone: nothing that it receives may reach the node's stack, whether the port is open or
+/// not. (A tap is weftd's own, and what a pod sends by it reaches nobody else.)
+pub fn is_kept(spec: &PortSpec) -> bool {
+    matches!(spec.kind, PortKind::Xsk | PortKind::Packet) && stack(spec.role) == Stack::Nothing
+}
+
+/// Makes it so, where the device is there and the port is not open. True: it was not.
+pub fn keep(spec: &PortSpec) -> Result<bool, OpenError> {
+    let netns = spec.netns.as_deref().map(netns);
+    Ok(keep::ensure(spec.device.as_deref().unwrap_or_default(), netns.as_ref())?)
+}
+
+/// Gives the device of a port that is no more to the node's stack. True: it was kept from it.
+pub fn release(spec: &PortSpec) -> Result<bool, OpenError> {
+    let netns = spec.netns.as_deref().map(netns);
+    Ok(keep::release(spec.device.as_deref().unwrap_or_default(), netns.as_ref())?)
+}
+
 /// Whether a port could be opened, as far as can be told without changing anything.
 pub fn probe(spec: &PortSpec) -> Result<(), OpenError> {
     let (device, place) = (spec.device.clone().unwrap_or_default(), spec.netns.as_deref().map(netns));
@@ -95,7 +123,7 @@ pub fn open(desired: &Desired, index: usize, memory: &Arc<Memory>) -> Result<Ope
             queues: count(spec)?,
             mtu: spec.mtu,
             join: !spec.no_gro,
-            claim: spec.role == RoleSpec::Fabric,
+            stack: stack(spec.role),
         })?,
         PortKind::Tap => return open_tap(desired, index),
         PortKind::Null => null::open(count(spec)?, spec.mtu.unwrap_or(DEFAULT_MTU)),
@@ -140,8 +168,7 @@ fn xsk_spec(spec: &PortSpec, device: String) -> Result<xsk::Spec, PortError> {
             spec::Zerocopy::Require => xsk::Zerocopy::Require,
             spec::Zerocopy::Off => xsk::Zerocopy::Off,
         },
-        // An uplink is shared with the node: only what is for the switch's pods is taken from it.
-        steer: spec.role == RoleSpec::Fabric,
+        stack: stack(spec.role),
         mtu: spec.mtu,
     })
 }

@@ -7,6 +7,7 @@
 
 mod fabric;
 mod gone;
+mod keep;
 mod learning;
 mod names;
 mod queues;
@@ -109,6 +110,8 @@ pub struct Switch {
     watcher: Option<(BTreeSet<IpAddr>, u32, nexthop::Watcher)>,
     peer_watch: fabric::PeerWatch,
     queue_watch: queues::QueueWatch,
+    /// The port whose keeper was looked after last.
+    keepers_looked_at: String,
 }
 
 /// How a configuration is applied.
@@ -183,6 +186,7 @@ impl Switch {
             watcher: None,
             peer_watch: fabric::PeerWatch::default(),
             queue_watch: queues::QueueWatch::default(),
+            keepers_looked_at: String::new(),
         })
     }
 
@@ -217,6 +221,7 @@ impl Switch {
         self.keep_rules(&desired);
         self.keep_peers(&desired);
         self.keep_endpoints(&desired);
+        let released = keep::released(&self.desired, &desired);
         self.config = config;
         self.desired = desired;
         self.removed.retain(|name, _| self.desired.ports.iter().any(|port| port.name == *name));
@@ -225,6 +230,8 @@ impl Switch {
         for name in stale {
             self.close(&name);
         }
+        self.release(released);
+        self.keep_removed();
         self.steer();
         self.watch_next_hops();
         self.watch_peers();
@@ -369,7 +376,10 @@ impl Switch {
         let allowed: Vec<ThreadId> =
             port.spec.cores.iter().filter_map(|core| self.thread_of(*core)).collect();
         let mut load = self.load();
-        let Opened { queues, info, guard, probe } = opened;
+        let Opened { queues, info, mut guard, probe } = opened;
+        if let Some(keeper) = guard.keeper() {
+            keeper.stay();
+        }
         let owners = assign(queues.len(), &allowed, &mut load);
         let stats = Arc::new(PortStats::new(queues.len(), self.runtime.threads.len()));
         self.log_port("port added", &port.name, &info, &owners);
@@ -475,7 +485,9 @@ impl Switch {
         self.learnt.forget_port(name);
         self.forget_queues(name);
         self.gone.note_port(name, open.stats.clone());
+        let spec = open.spec.clone();
         drop(open);
+        vanish::remove_shared_tap(&spec);
         tracing::info!(port = name, "port closed");
     }
 
@@ -484,7 +496,9 @@ impl Switch {
         self.watcher = None;
         let Self { runtime, ports, .. } = self;
         let lost = runtime.stop(); // queues are closed by their threads
+        let specs: Vec<PortSpec> = ports.values().map(|open| open.spec.clone()).collect();
         drop(ports); // programs are detached
+        specs.iter().for_each(vanish::remove_shared_tap);
         lost
     }
 

@@ -37,7 +37,7 @@ mod act {
 const RSS_SHOWN: usize = 4;
 
 /// The names of weft's own programs.
-const OWN: [&str; 2] = ["weft", "weft_claim"];
+const OWN: [&str; 3] = ["weft", "weft_claim", "weft_keep"];
 
 /// Looks at each.
 pub(super) fn look(findings: &mut Findings, named: &[String], ports: &[PortRow]) {
@@ -201,7 +201,7 @@ impl Programs {
         self.names.get(&program).is_some_and(|name| OWN.contains(&name.as_str()))
     }
 
-    /// tcx comes behind XDP, and behind AF_PACKET; weft's own tcx program keeps what is the switch's from the node's stack.
+    /// tcx comes behind XDP, and behind AF_PACKET; weft's own tcx programs keep what is the switch's from the node's stack.
     fn in_the_way(&self, findings: &mut Findings, ifindex: u32, port: Option<&PortRow>) {
         for (_, program) in self.tcx.iter().filter(|(at, program)| *at == ifindex && !self.is_own(*program)) {
             let found = format!("a tcx program of somebody else's, {}, is attached", self.name(*program));
@@ -339,13 +339,14 @@ fn offloads(findings: &mut Findings, device: &str, answers: &Answers, port: Opti
 }
 
 fn addresses(findings: &mut Findings, answers: &Answers, port: Option<&PortRow>) {
-    let is_pods = port.is_some_and(|port| port.role == RoleSpec::Pod && port.kind == PortKind::Packet);
+    let is_kept = port.is_some_and(|port| {
+        matches!(port.role, RoleSpec::Pod | RoleSpec::Access | RoleSpec::Trunk)
+            && matches!(port.kind, PortKind::Packet | PortKind::Xsk)
+    });
     let own: Vec<&String> = answers.addresses.iter().filter(|address| !address.starts_with("fe80")).collect();
-    if is_pods && !own.is_empty() {
-        let found = format!(
-            "the switch's end of a pod's veth has the address {}: the node's stack answers, too",
-            own[0]
-        );
+    if is_kept && !own.is_empty() {
+        let found =
+            format!("it has the address {}, where nobody reaches the node: it is the switch's alone", own[0]);
         findings.problem(
             found,
             format!("ip addr flush dev {}", port.and_then(|port| port.device.clone()).unwrap_or_default()),

@@ -1,11 +1,12 @@
-//! The XDP program: loaded, attached by bpf_link, told where the sockets are and what is the switch's. And its sister for
-//! devices without XDP.
+//! The XDP program: loaded, attached by bpf_link, told where the sockets are and what is the switch's. And its sisters at tc:
+//! one for devices without XDP, one for [`keep`](crate::port::keep).
 
 use std::{
     collections::BTreeMap,
     io,
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    sync::OnceLock,
 };
 
 use ipnet::IpNet;
@@ -15,7 +16,7 @@ use libbpf_rs::{
 };
 
 use super::{Mode, Spec};
-use crate::port::{PortError, Steer};
+use crate::port::{PortError, Stack, Steer};
 
 #[allow(
     clippy::all,
@@ -55,6 +56,8 @@ enum Hook {
     Generic,
     /// Behind AF_PACKET (tcx ingress, Linux 6.6).
     Tcx,
+    /// The same, ahead of other programs.
+    TcxFirst,
 }
 
 /// Loads the program and attaches it in the best mode that is allowed and works.
@@ -65,19 +68,40 @@ pub(super) fn attach(spec: &Spec, ifindex: u32) -> Result<Attachment, PortError>
         Mode::Generic => &[Hook::Generic],
     };
     let why = (spec.mode == Mode::Generic).then(|| "generic mode was asked for".to_owned());
-    load(&spec.device, ifindex, modes, spec.steer, why)
+    load(&spec.device, ifindex, modes, spec.stack, why)
 }
 
 /// Keeps from the node's stack what [`Attachment::steer`] names, which an AF_PACKET socket gets all the same.
 pub(in crate::port) fn claim(device: &str, ifindex: u32) -> Result<Attachment, PortError> {
-    load(device, ifindex, &[Hook::Tcx], true, None)
+    load(device, ifindex, &[Hook::Tcx], Stack::Unclaimed, None)
+}
+
+/// The program that lets nothing pass to the node's stack. It is the same for all devices: loaded once.
+pub(in crate::port) fn keeper() -> io::Result<BorrowedFd<'static>> {
+    static KEEPER: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(fd) = KEEPER.get() {
+        return Ok(fd.as_fd());
+    }
+    libbpf_rs::set_print(None);
+    let mut storage = MaybeUninit::uninit();
+    let mut open = skeleton::XdpSkelBuilder::default().open(&mut storage).map_err(|error| to_io(&error))?;
+    open.progs.weft.set_autoload(false);
+    open.progs.weft_claim.set_autoload(false);
+    let loaded = open.load().map_err(|error| to_io(&error))?;
+    let fd = loaded.progs.weft_keep.as_fd().try_clone_to_owned()?;
+    Ok(KEEPER.get_or_init(|| fd).as_fd())
+}
+
+/// Attaches it ahead of all other tcx programs (Linux 6.6). Dropping the link detaches.
+pub(in crate::port) fn link_keeper(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    link(program.as_raw_fd(), ifindex, Hook::TcxFirst)
 }
 
 fn load(
     device: &str,
     ifindex: u32,
     hooks: &[Hook],
-    steer: bool,
+    stack: Stack,
     mut why: Option<String>,
 ) -> Result<Attachment, PortError> {
     let refused = |step: &'static str, source: io::Error| {
@@ -90,8 +114,13 @@ fn load(
         .open(&mut storage)
         .map_err(|error| refused("opening the XDP program", to_io(&error)))?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.steer = steer.into();
+        rodata.steer = (stack == Stack::Unclaimed).into();
+        rodata.unserved = match stack {
+            Stack::Nothing => libbpf_sys::XDP_DROP,
+            Stack::Unclaimed | Stack::Untaken => libbpf_sys::XDP_PASS,
+        };
     }
+    open.progs.weft_keep.set_autoload(false);
     let loaded = open.load().map_err(|error| refused("loading the XDP program", to_io(&error)))?;
     let mut last = None;
     for &hook in hooks {
@@ -126,7 +155,7 @@ fn load(
     Err(refused("attaching the XDP program", last.unwrap_or_else(|| io::ErrorKind::Unsupported.into())))
 }
 
-fn to_io(error: &libbpf_rs::Error) -> io::Error {
+pub(in crate::port) fn to_io(error: &libbpf_rs::Error) -> io::Error {
     error.kind();
     let source: Option<&io::Error> =
         std::error::Error::source(error).and_then(|source| source.downcast_ref());
@@ -145,12 +174,13 @@ fn link(program: RawFd, ifindex: u32, hook: Hook) -> io::Result<OwnedFd> {
     options.sz = size_of::<libbpf_sys::bpf_link_create_opts>() as _;
     let kind = match hook {
         Hook::Native | Hook::Generic => libbpf_sys::BPF_XDP,
-        Hook::Tcx => libbpf_sys::BPF_TCX_INGRESS,
+        Hook::Tcx | Hook::TcxFirst => libbpf_sys::BPF_TCX_INGRESS,
     };
     options.flags = match hook {
         Hook::Native => XDP_FLAGS_DRV_MODE,
         Hook::Generic => XDP_FLAGS_SKB_MODE,
         Hook::Tcx => 0,
+        Hook::TcxFirst => libbpf_sys::BPF_F_BEFORE,
     };
     // SAFETY: the options live for the call.
     let fd = unsafe { libbpf_sys::bpf_link_create(program, ifindex as i32, kind, &raw const options) };

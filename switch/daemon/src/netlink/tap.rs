@@ -13,6 +13,7 @@ use rtnetlink::{
     Handle, LinkUnspec, RouteMessageBuilder,
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
+        link::{InfoKind, LinkAttribute, LinkInfo},
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope},
     },
 };
@@ -94,6 +95,23 @@ pub fn place(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
         handle.link().set(message.build()).execute().await.map_err(refused("placing the tap", device, remedy))
     })?;
     configure(placement, None)
+}
+
+/// Removes a tap that is still there though weftd has let it go. True: it was.
+pub fn remove(netns: Option<&Netns>, device: &str) -> Result<bool, NetlinkError> {
+    with_handle(netns, |handle| async move {
+        let found = handle.link().get().match_name(device.to_owned()).execute().try_next().await;
+        let Ok(Some(link)) = found else { return Ok(false) };
+        let is_tap = link.attributes.iter().any(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Tun)),
+            _ => false,
+        });
+        if !is_tap {
+            return Ok(false);
+        }
+        let deleted = handle.link().del(link.header.index).execute().await;
+        deleted.map(|()| true).map_err(refused("removing the tap", device, "see ip-link(8)"))
+    })
 }
 
 /// Brings a placed tap's MAC, MTU, addresses and routes to what they should be. What `old` had and is no longer wanted goes;

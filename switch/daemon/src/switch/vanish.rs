@@ -1,9 +1,11 @@
-//! Devices and namespaces that go away under a port.
+//! Devices and namespaces that go away under a port, or are not the switch's any more.
 
+use weft_ctl_api::spec::{PortKind, PortSpec, QueuesSpec};
 use weft_pmd::port::LinkProbe;
 use weft_wire::PortId;
 
 use super::Switch;
+use crate::{netlink, ports};
 
 impl Switch {
     /// A PMD thread found a port's device gone.
@@ -23,6 +25,8 @@ impl Switch {
         for (name, why) in gone {
             self.remove(&name, &why);
         }
+        self.renew_keepers();
+        self.keep_removed();
     }
 
     /// Takes a port out whose device is gone; the configuration keeps it, and a reload tries it again.
@@ -33,5 +37,20 @@ impl Switch {
         self.publish();
         self.close(name);
         self.watch_next_hops();
+    }
+}
+
+/// A tap of several queues stays where it is if somebody there has attached a queue of their own, or told it to: it goes all the
+/// same, or its name would be taken when the port is opened again.
+pub(super) fn remove_shared_tap(spec: &PortSpec) {
+    let (PortKind::Tap, QueuesSpec::Count(2..), Some(device)) = (spec.kind, &spec.queues, &spec.device)
+    else {
+        return;
+    };
+    let netns = spec.netns.as_deref().map(ports::netns);
+    match netlink::tap::remove(netns.as_ref(), device) {
+        Ok(true) => tracing::warn!(port = spec.name, "the tap was still there, and is removed"),
+        // Gone by itself, as it should be, or with its namespace.
+        Ok(false) | Err(_) => {}
     }
 }

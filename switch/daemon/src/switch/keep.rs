@@ -1,0 +1,83 @@
+//! Devices that are the switch's alone ([`ports::is_kept`]): what they receive is kept from the node's stack for as long as the
+//! configuration has them, whether their ports are open, closed for a while or lost, and whether weftd runs.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+use weft_ctl_api::spec::PortSpec;
+
+use super::Switch;
+use crate::{desired::Desired, ports};
+
+/// Ports looked after at each tick, in turn: each is asked for its filter by netlink, under the kernel's one lock for devices.
+const PER_TICK: usize = 16;
+
+/// Ports of `before` whose devices were the switch's alone and are not any more in `after`.
+pub(super) fn released(before: &Desired, after: &Desired) -> Vec<PortSpec> {
+    let names: BTreeMap<&str, &PortSpec> =
+        after.ports.iter().map(|port| (port.name.as_str(), &port.spec)).collect();
+    let is_gone =
+        |spec: &&PortSpec| ports::is_kept(spec) && names.get(spec.name.as_str()).is_none_or(|new| new != spec);
+    let gone: Vec<&PortSpec> = before.ports.iter().map(|port| &port.spec).filter(is_gone).collect();
+    if gone.is_empty() {
+        return Vec::new();
+    }
+    let kept = after.ports.iter().map(|port| &port.spec).filter(|spec| ports::is_kept(spec));
+    let kept: Vec<_> = kept.filter_map(ports::place).collect();
+    let is_free = |spec: &&PortSpec| ports::place(spec).is_some_and(|place| !kept.contains(&place));
+    gone.into_iter().filter(is_free).cloned().collect()
+}
+
+impl Switch {
+    /// Gives devices to the node's stack that the configuration has no more.
+    pub(super) fn release(&mut self, specs: Vec<PortSpec>) {
+        for spec in specs {
+            match ports::release(&spec) {
+                Ok(_) => {}
+                Err(error) if error.is_absence() => {}
+                Err(error) => self.warn(format!("port \"{}\": {error}", spec.name)),
+            }
+        }
+    }
+
+    /// Keeps devices from the node's stack whose ports are not open: one that has come back, or the next of its name, is some
+    /// pod's.
+    pub(super) fn keep_removed(&self) {
+        if self.removed.is_empty() {
+            return;
+        }
+        let removed = self.desired.ports.iter().filter(|port| self.removed.contains_key(&port.name));
+        for port in removed.filter(|port| ports::is_kept(&port.spec)) {
+            match ports::keep(&port.spec) {
+                Ok(true) => {
+                    tracing::warn!(
+                        port = port.name,
+                        "its device is there: kept from the node's stack; a reload opens the port"
+                    );
+                }
+                Ok(false) => {}
+                Err(error) if error.is_absence() => {}
+                Err(error) => tracing::warn!(port = port.name, %error, "its device is open to the node's stack"),
+            }
+        }
+    }
+
+    /// Puts back what somebody has taken off, of some ports, in turn.
+    pub(super) fn renew_keepers(&mut self) {
+        let last = std::mem::take(&mut self.keepers_looked_at);
+        let behind = self.ports.range_mut::<String, _>((Bound::Excluded(last), Bound::Unbounded));
+        for (name, open) in behind.take(PER_TICK) {
+            self.keepers_looked_at.clone_from(name);
+            let Some(keeper) = open.guard.keeper() else { continue };
+            match keeper.renew() {
+                Ok(false) => {}
+                Ok(true) => tracing::warn!(
+                    port = name,
+                    "somebody took off the tc filter that keeps its frames from the node's stack: put back"
+                ),
+                Err(error) => {
+                    tracing::warn!(port = name, %error, "its device is open to the node's stack");
+                }
+            }
+        }
+    }
+}
