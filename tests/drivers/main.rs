@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use weft_pmd::{
     Burst, Csum, FramePool, Memory, PortQueue,
     netns::Netns,
-    port::{Opened, Steer, packet, tap, xsk},
+    port::{Guard, Opened, Stack, Steer, keep, packet, tap, xsk},
 };
 use weft_tests::netns::{NetNs, require_root, veth};
 
@@ -16,7 +16,7 @@ fn xsk_spec(device: &str, netns: Option<Netns>) -> xsk::Spec {
         queues: xsk::Queues::All,
         mode: xsk::Mode::Auto,
         zerocopy: xsk::Zerocopy::Prefer,
-        steer: false,
+        stack: Stack::Untaken,
         mtu: None,
     }
 }
@@ -87,7 +87,7 @@ fn what_can_not_be_opened_says_why() {
         queues: 1,
         mtu: None,
         join: true,
-        claim: false,
+        stack: Stack::Untaken,
     };
     assert!(
         packet::open(&spec).map(drop).expect_err("no such device").to_string().contains("does not exist")
@@ -137,7 +137,7 @@ fn frames_in_the_rings_come_back_when_a_device_vanishes() {
         queues: 1,
         mtu: None,
         join: true,
-        claim: false,
+        stack: Stack::Untaken,
     };
     let packet = packet::open(&packet).expect("it opens");
     assert!(xsk.probe.check().is_ok() && packet.probe.check().is_ok());
@@ -174,7 +174,7 @@ fn a_steered_port_takes_only_what_it_is_told() {
     let memory = memory();
     let mut pool = FramePool::new(memory.clone());
     let mut opened =
-        xsk::open(&xsk::Spec { steer: true, ..xsk_spec("v", Some(a.netns())) }, &memory).expect("it opens");
+        xsk::open(&xsk::Spec { stack: Stack::Unclaimed, ..xsk_spec("v", Some(a.netns())) }, &memory).expect("it opens");
     let prefixes =
         |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect::<Vec<_>>();
     opened.guard.steer(&Steer::Prefixes(prefixes(&["10.5.1.0/24", "fd05:1::/32"]))).expect("it steers");
@@ -194,4 +194,63 @@ fn a_steered_port_takes_only_what_it_is_told() {
     assert!(count(&mut opened, &mut pool, "10.5.2.1") >= 3);
     assert_eq!(count(&mut opened, &mut pool, "10.5.1.1"), 0);
     close(opened, pool, &memory);
+}
+
+#[test]
+fn what_is_kept_from_the_stack_is_for_as_long_as_it_is_meant_to_be() {
+    if !require_root() {
+        return;
+    }
+    let (a, b) = (NetNs::new("a"), NetNs::new("b"));
+    veth(&a, "v", &b, "eth0", 1);
+    a.ip(&["addr", "add", "10.0.0.1/24", "dev", "v"]);
+    b.ip(&["addr", "add", "10.0.0.2/24", "dev", "eth0"]);
+    let (memory, netns) = (memory(), a.netns());
+    let answers = || b.run(&["ping", "-c", "2", "-i", "0.01", "-W", "0.3", "10.0.0.1"]).status.success();
+    assert!(answers());
+    let open = |kind: &str, stack: Stack| match kind {
+        "packet" => packet::open(&packet::Spec {
+            device: "v".into(),
+            netns: Some(a.netns()),
+            queues: 1,
+            mtu: None,
+            join: true,
+            stack,
+        }),
+        _ => xsk::open(&xsk::Spec { stack, ..xsk_spec("v", Some(a.netns())) }, &memory),
+    };
+    for kind in ["packet", "xsk"] {
+        let mut pool = FramePool::new(memory.clone());
+        let mut opened = open(kind, Stack::Nothing).expect("it opens");
+        // The switch gets what the stack does not.
+        let ping = b.spawn(&["ping", "-c", "3", "-i", "0.01", "-W", "1", "10.0.0.1"]);
+        let seen = echo(&mut opened, &mut pool, Duration::from_millis(300)).len();
+        drop(ping);
+        assert!(seen >= 1 && !answers(), "{kind}: {seen}");
+        close(opened, pool, &memory); // it was not told to stay
+        assert!(answers(), "{kind}: the device is as it was");
+
+        let mut opened = open(kind, Stack::Nothing).expect("it opens");
+        opened.guard.keeper().expect("it is kept").stay();
+        close(opened, FramePool::new(memory.clone()), &memory);
+        assert!(!answers(), "{kind}: it stays");
+        assert!(!keep::ensure("v", Some(&netns)).expect("the device"), "{kind}: it is there already");
+        // One that finds it there leaves it there.
+        close(open(kind, Stack::Nothing).expect("it opens"), FramePool::new(memory.clone()), &memory);
+        assert!(!answers(), "{kind}: it was there before");
+        assert!(keep::release("v", Some(&netns)).expect("the device"), "{kind}: it was kept");
+        assert!(answers() && !keep::release("v", Some(&netns)).expect("the device"), "{kind}");
+
+        // Of another role: the node has its device.
+        assert!(keep::ensure("v", Some(&netns)).expect("the device"));
+        let shared = open(kind, Stack::Unclaimed).expect("it opens");
+        assert!(matches!(shared.guard, Guard::Claim(_) | Guard::Xsk(_, None)) && answers(), "{kind}");
+        close(shared, FramePool::new(memory.clone()), &memory);
+    }
+    let mut opened = open("packet", Stack::Nothing).expect("it opens");
+    let keeper = opened.guard.keeper().expect("it is kept");
+    assert!(!keeper.renew().expect("the device"));
+    a.must(&["tc", "filter", "del", "dev", "v", "ingress"]);
+    assert!(keeper.renew().expect("the device"), "it is put back");
+    assert!(a.must(&["tc", "filter", "show", "dev", "v", "ingress"]).contains("weft_keep"));
 }

@@ -284,3 +284,31 @@ fn restore_tag(pool: &FramePool, mut frame: Frame, tci: Option<u16>) -> Frame {
     }
     frame
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::{fd::OwnedFd, unix::net::UnixDatagram};
+
+    use super::*;
+    use crate::Memory;
+
+    #[test]
+    fn a_frame_of_which_the_kernel_left_the_beginning_unwritten_is_refused() {
+        let (ours, kernel) = UnixDatagram::pair().expect("sockets");
+        ours.set_nonblocking(true).expect("a socket");
+        let mut pool = FramePool::new(Memory::heap(64, 4).expect("memory"));
+        let mut queue = VnetQueue::new(File::from(OwnedFd::from(ours)), Flavour::Tap, false);
+        let mut burst = Burst::new();
+        for len in [60, 1500, 9000] {
+            for (first, frames) in [(UNWRITTEN, 0), ([2; 8], 1)] {
+                let frame = [&[0; VnetHeader::TAP][..], &first, &vec![0; len]].concat();
+                kernel.send(&frame).expect("it is received");
+                queue.rx(&mut pool, &mut burst).expect("it is there");
+                assert_eq!(burst.as_slice().len(), frames, "{len} bytes that begin with {first:?}");
+            }
+            burst.free_all(&mut pool);
+        }
+        assert_eq!(queue.lost(), 3);
+        queue.close(&mut pool);
+    }
+}

@@ -484,16 +484,22 @@ mod tests {
     }
 
     #[test]
-    fn an_address_on_a_pods_veth_is_a_problem() {
+    fn an_address_on_a_device_that_is_the_switchs_alone_is_a_problem() {
         let answers = |addresses: &[&str]| Answers {
             addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
             ..Answers::default()
         };
-        let pod = port(PortKind::Packet, RoleSpec::Pod);
         let own = answers(&["fe80::1", "10.9.9.9"]);
-        check(&found(|it| addresses(it, &own, Some(&pod))), Some((Severity::Problem, "ip addr flush dev d")));
-        check(&found(|it| addresses(it, &answers(&["fe80::1"]), Some(&pod))), None);
-        check(&found(|it| addresses(it, &own, Some(&port(PortKind::Packet, RoleSpec::Fabric)))), None);
-        check(&found(|it| addresses(it, &own, Some(&port(PortKind::Xsk, RoleSpec::Pod)))), None);
+        for kind in [PortKind::Packet, PortKind::Xsk] {
+            for role in [RoleSpec::Pod, RoleSpec::Access, RoleSpec::Trunk] {
+                let port = port(kind, role);
+                let problem = Some((Severity::Problem, "ip addr flush dev d"));
+                check(&found(|it| addresses(it, &own, Some(&port))), problem);
+                check(&found(|it| addresses(it, &answers(&["fe80::1"]), Some(&port))), None);
+            }
+            for role in [RoleSpec::Fabric, RoleSpec::Host] {
+                check(&found(|it| addresses(it, &own, Some(&port(kind, role)))), None);
+            }
+        }
     }
 }

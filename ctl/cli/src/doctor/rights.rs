@@ -10,7 +10,7 @@ use super::{Findings, Severity};
 const CAPABILITIES: [(u32, &str, &str); 4] = [
     (12, "CAP_NET_ADMIN", "taps, routes, XDP"),
     (13, "CAP_NET_RAW", "AF_XDP and AF_PACKET sockets"),
-    (39, "CAP_BPF", "XDP programs"),
+    (39, "CAP_BPF", "XDP programs, and those that keep pods from the node's stack"),
     (21, "CAP_SYS_ADMIN", "devices in other namespaces"),
 ];
 /// CAP_IPC_LOCK: the limit of locked memory does not hold.

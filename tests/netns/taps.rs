@@ -1,0 +1,78 @@
+//! What a pod can do to its tap: root there owns the network device.
+
+use weft_pmd::sys::net;
+use weft_tests::{
+    netns::require_root,
+    node::{Kind, Node, Plan, Pod},
+    probe::must_ping,
+};
+
+fn closed(node: &Node, pod: &Pod, says: &str) {
+    node.weftd.wait_for("removal", |weftd| {
+        let port = weftd.json(&["port", "show", &pod.name]);
+        port["port"]["state"] == "removed"
+            && port["port"]["why"].as_str().is_some_and(|why| why.contains(says))
+    });
+    assert!(node.weftd.log().contains(says), "{}", node.weftd.log());
+}
+
+#[test]
+fn a_tap_that_its_pod_changes_behind_weftd_is_closed_and_made_anew() {
+    if !require_root() {
+        return;
+    }
+    let node = Node::new(&Plan { queues: 2, ..Plan::new(&[Kind::Tap, Kind::Tap]) });
+    let (pod, other) = (&node.pods[0], &node.pods[1]);
+    must_ping(&pod.ns, other.v4(), 56);
+    // A queue alone, and what is only its own, harms nobody else.
+    let queue = pod.ns.netns().run(|| net::open_tap("eth0", true)).expect("namespace").expect("a queue");
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    assert_eq!(node.weftd.json(&["port", "show", &pod.name])["port"]["state"], "up");
+    net::set_tap_header_size(&queue, 1024).expect("the device's header");
+    closed(&node, pod, "header to 1024 bytes (TUNSETVNETHDRSZ)");
+    assert!(!pod.ns.ip(&["link"]).contains("eth0"), "the pod's queue does not keep it");
+    drop(queue);
+    node.weftd.must(&["config", "reload"]);
+    must_ping(&pod.ns, other.v4(), 56);
+    // ip-tuntap(8) attaches a queue, makes the device persistent, and lets go.
+    pod.ns.must(&["ip", "tuntap", "add", "dev", "eth0", "mode", "tap", "multi_queue", "vnet_hdr"]);
+    closed(&node, pod, "made it outlive weftd (TUNSETPERSIST)");
+    assert!(!pod.ns.ip(&["link"]).contains("eth0"));
+    node.weftd.must(&["config", "reload"]);
+    must_ping(&other.ns, pod.v6(), 56);
+}
+
+#[test]
+fn a_queue_of_the_pods_own_does_not_keep_a_tap_that_weftd_lets_go() {
+    if !require_root() {
+        return;
+    }
+    let plan = Plan { queues: 2, ..Plan::new(&[Kind::Tap, Kind::Tap]) };
+    let mut node = Node::new(&plan);
+    let attach = |pod: &Pod| pod.ns.netns().run(|| net::open_tap("eth0", true)).expect("namespace");
+    let queue = attach(&node.pods[0]).expect("a queue");
+    // Made again otherwise: it needs its name.
+    node.weftd.write(&Node::config(&Plan { mtu: 1400, ..plan.clone() }, &node.pods));
+    node.weftd.must(&["config", "reload"]);
+    must_ping(&node.pods[0].ns, node.pods[1].v4(), 56);
+    drop(queue);
+    let queue = attach(&node.pods[0]).expect("a queue");
+    node.weftd.stop();
+    assert!(!node.pods[0].ns.ip(&["link"]).contains("eth0"), "SIGTERM removes what weftd made");
+    drop(queue);
+}
+
+#[test]
+fn nobody_gets_a_queue_of_a_tap_with_one() {
+    if !require_root() {
+        return;
+    }
+    let node = Node::new(&Plan::new(&[Kind::Tap]));
+    let pod = &node.pods[0];
+    for several in [false, true] {
+        let queue = pod.ns.netns().run(|| net::open_tap("eth0", several)).expect("namespace");
+        let errno = queue.expect_err("it has one queue").raw_os_error();
+        assert!(matches!(errno, Some(16 | 22)), "EBUSY or EINVAL: {errno:?}");
+    }
+    must_ping(&pod.ns, "10.244.0.1".parse().expect("an address"), 56);
+}
