@@ -28,7 +28,7 @@ const HANDLE: u32 = 0x7765_6674;
 /// Ahead of all other filters: 0 would be a number of the kernel's choice.
 const PRIORITY: u32 = 1;
 
-/// Keeps a device's frames from the node's stack. Dropping it takes the filter off again if it was not there before and was not
+/// Keeps a device's frames from the node's stack. Dropping it takes the filter off again if it was not there before, unless it was
 /// told to [`stay`](Self::stay).
 #[derive(Debug)]
 pub struct Keeper {
@@ -37,7 +37,7 @@ pub struct Keeper {
     ifindex: u32,
     /// The program's number.
     program: u32,
-    /// The filter is new, and goes with this.
+    /// The filter goes with this.
     passing: bool,
     /// The kernel detaches when it goes; none: there is no tcx.
     _link: Option<OwnedFd>,
@@ -57,6 +57,11 @@ impl Keeper {
     /// The filter stays when this goes, and when weftd does.
     pub fn stay(&mut self) {
         self.passing = false;
+    }
+
+    /// The filter goes when this goes, whoever put it there: the device is the node's again.
+    pub fn pass(&mut self) {
+        self.passing = true;
     }
 
     /// Puts the filter back if somebody has taken it off or changed it; true if so.

@@ -227,6 +227,7 @@ impl Switch {
         self.removed.retain(|name, _| self.desired.ports.iter().any(|port| port.name == *name));
         self.facts.ports.retain(|name, _| !stale.contains(name));
         self.publish();
+        self.pass(&released);
         for name in stale {
             self.close(&name);
         }

@@ -1,15 +1,21 @@
 //! Devices that are the switch's alone ([`ports::is_kept`]): what they receive is kept from the node's stack for as long as the
 //! configuration has them, whether their ports are open, closed for a while or lost, and whether weftd runs.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    time::{Duration, Instant},
+};
 
 use weft_ctl_api::spec::PortSpec;
 
 use super::Switch;
 use crate::{desired::Desired, ports};
 
-/// Ports looked after at each tick, in turn: each is asked for its filter by netlink, under the kernel's one lock for devices.
-const PER_TICK: usize = 16;
+/// Ports looked after at each tick, in turn: each is asked for its filter by netlink, under the kernel's one lock for devices,
+const PER_TICK: usize = 8;
+/// which others may hold: then fewer, so that nobody waits for the control thread.
+const TIME_PER_TICK: Duration = Duration::from_millis(2);
 
 /// Ports of `before` whose devices were the switch's alone and are not any more in `after`.
 pub(super) fn released(before: &Desired, after: &Desired) -> Vec<PortSpec> {
@@ -28,6 +34,16 @@ pub(super) fn released(before: &Desired, after: &Desired) -> Vec<PortSpec> {
 }
 
 impl Switch {
+    /// Open ports give their devices to the node's stack when they are closed, whatever these are called by now.
+    pub(super) fn pass(&mut self, specs: &[PortSpec]) {
+        for spec in specs {
+            let open = self.ports.get_mut(&spec.name).filter(|open| open.spec == *spec);
+            if let Some(keeper) = open.and_then(|open| open.guard.keeper()) {
+                keeper.pass();
+            }
+        }
+    }
+
     /// Gives devices to the node's stack that the configuration has no more.
     pub(super) fn release(&mut self, specs: Vec<PortSpec>) {
         for spec in specs {
@@ -65,7 +81,8 @@ impl Switch {
     pub(super) fn renew_keepers(&mut self) {
         let last = std::mem::take(&mut self.keepers_looked_at);
         let behind = self.ports.range_mut::<String, _>((Bound::Excluded(last), Bound::Unbounded));
-        for (name, open) in behind.take(PER_TICK) {
+        let began = Instant::now();
+        for (name, open) in behind.take(PER_TICK).take_while(|_| began.elapsed() < TIME_PER_TICK) {
             self.keepers_looked_at.clone_from(name);
             let Some(keeper) = open.guard.keeper() else { continue };
             match keeper.renew() {
