@@ -1,5 +1,6 @@
 //! The real switch on the real kernel, in namespaces: real AF_XDP sockets, taps, stacks. Needs root.
 
+mod announce;
 mod bridge;
 mod capture;
 mod changes;
@@ -8,6 +9,7 @@ mod fabric;
 mod geneve;
 mod pairs;
 mod queues;
+mod tags;
 mod trace;
 mod transaction;
 mod underlay;
