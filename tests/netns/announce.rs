@@ -83,5 +83,8 @@ fn a_tap_that_comes_or_changes_is_announced() {
             assert!(known.contains(&format!("{address} lladdr {mac}")), "{known}");
         }
     }
-    assert!(access.frames(3.0, 1, |bytes| describe(bytes).contains("arp who 10.0.0.10@")).is_empty(), "no more");
+    assert!(
+        access.frames(3.0, 1, |bytes| describe(bytes).contains("arp who 10.0.0.10@")).is_empty(),
+        "no more"
+    );
 }

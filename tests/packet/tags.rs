@@ -1,6 +1,7 @@
 //! VLAN tags: whose they are, what of them stays on the way.
 
 use expect_test::{Expect, expect};
+use weft_pmd::{Csum, Offload};
 use weft_tests::{
     packets::{eth, tags_of, with_tags},
     sim::Sim,
@@ -100,7 +101,8 @@ fn check(config: &str, frames: &[(&str, Vec<u8>)], expect: Expect) {
                 out.push(format!("{} {}", port.name, tags_of(&sent[outer..])));
             }
         }
-        lines.push(format!("{from} {} > {}", tags_of(bytes), out.join(", ")));
+        let out = if out.is_empty() { "nobody".to_owned() } else { out.join(", ") };
+        lines.push(format!("{from} {} > {out}", tags_of(bytes)));
     }
     lines.push(outcome(&sim));
     expect.assert_eq(&lines.join("\n"));
@@ -157,13 +159,13 @@ fn a_service_tag_is_payload() {
             ("pod", with_tags(&udp(POD, ALL), &[0x8100_0000, 0x88a8_012c])),
         ],
         expect![[r#"
-            t 88a8000a 0800 > 
+            t 88a8000a 0800 > nobody
             t 8100000a 88a80014 0800 > u 8100000a 88a80014 0800, x 88a80014 0800, y 88a80014 0800, pod 88a80014 0800, free 88a80014 0800, uplink 88a80014 0800
             x 88a8012c 0800 > t 8100000a 88a8012c 0800, u 8100000a 88a8012c 0800, y 88a8012c 0800, pod 88a8012c 0800, free 88a8012c 0800, uplink 88a8012c 0800
             x 88a8012c 81000005 0800 > t 8100000a 88a8012c 81000005 0800, u 8100000a 88a8012c 81000005 0800, y 88a8012c 81000005 0800, pod 88a8012c 81000005 0800, free 88a8012c 81000005 0800, uplink 88a8012c 81000005 0800
             free 88a8012c 0800 > t 8100000a 88a8012c 0800, u 8100000a 88a8012c 0800, x 88a8012c 0800, y 88a8012c 0800, pod 88a8012c 0800, uplink 88a8012c 0800
-            pod 88a8012c 0800 > 
-            pod 81000000 88a8012c 0800 > 
+            pod 88a8012c 0800 > nobody
+            pod 81000000 88a8012c 0800 > nobody
             t drops 1 vlan_not_allowed
             pod drops 2 vlan_not_allowed"#]],
     );
@@ -181,7 +183,8 @@ fn nothing_hides_behind_a_priority_tag() {
         &[0x88a8_0000, 0x8100_012c],
     ];
     let forged = eth(POD, ALL).udp("10.0.0.1", "10.0.0.2", (1, 2), 64, 1);
-    let mut frames: Vec<(&str, Vec<u8>)> = nested.iter().map(|tags| ("pod", with_tags(&forged, tags))).collect();
+    let mut frames: Vec<(&str, Vec<u8>)> =
+        nested.iter().map(|tags| ("pod", with_tags(&forged, tags))).collect();
     frames.extend(nested.iter().map(|tags| ("x", with_tags(&udp(X, ALL), tags))));
     frames.push(("t", with_tags(&udp(T, ALL), &[0x8100_000a, 0x8100_0000])));
     frames.push(("x", with_tags(&udp(X, ALL), &[0x8100_0000])));
@@ -189,18 +192,18 @@ fn nothing_hides_behind_a_priority_tag() {
         &format!("{LAN}{rule}"),
         &frames,
         expect![[r#"
-            pod 81000000 81000000 0800 > 
-            pod 81000000 8100012c 0800 > 
-            pod 88a80000 0800 > 
-            pod 81000000 88a80000 0800 > 
-            pod 88a80000 8100012c 0800 > 
-            x 81000000 81000000 0800 > 
-            x 81000000 8100012c 0800 > 
-            x 88a80000 0800 > 
-            x 81000000 88a80000 0800 > 
-            x 88a80000 8100012c 0800 > 
-            t 8100000a 81000000 0800 > 
-            x 81000000 0800 > 
+            pod 81000000 81000000 0800 > nobody
+            pod 81000000 8100012c 0800 > nobody
+            pod 88a80000 0800 > nobody
+            pod 81000000 88a80000 0800 > nobody
+            pod 88a80000 8100012c 0800 > nobody
+            x 81000000 81000000 0800 > nobody
+            x 81000000 8100012c 0800 > nobody
+            x 88a80000 0800 > nobody
+            x 81000000 88a80000 0800 > nobody
+            x 88a80000 8100012c 0800 > nobody
+            t 8100000a 81000000 0800 > nobody
+            x 81000000 0800 > nobody
             t drops 1 vlan_not_allowed
             x drops 5 vlan_not_allowed
             x drops 1 rule
@@ -216,7 +219,7 @@ fn nothing_hides_behind_a_priority_tag() {
         ],
         expect![[r#"
             x 88a80000 0800 > t 8100000a 88a80000 0800, u 8100000a 88a80000 0800, y 88a80000 0800, pod 88a80000 0800, free 88a80000 0800, uplink 88a80000 0800
-            x 81000000 81000000 0800 > 
+            x 81000000 81000000 0800 > nobody
             t 8100000a 81000000 0800 > x 81000000 0800
             x drops 1 vlan_not_allowed"#]],
     );
@@ -235,9 +238,9 @@ fn tags_inside_of_tags_are_payload() {
         ],
         expect![[r#"
             t 8100a00a 81006014 0800 > u 8100a00a 81006014 0800, x 81006014 0800, y 81006014 0800, pod 81006014 0800, free 81006014 0800, uplink 81006014 0800
-            t 9100 > 
+            t 9100 > nobody
             x 9100 > t 8100000a 9100
-            x 81000014 0800 > 
+            x 81000014 0800 > nobody
             t drops 1 vlan_not_allowed
             x drops 1 vlan_not_allowed"#]],
     );
@@ -285,7 +288,8 @@ fn the_slow_path_keeps_priorities() {
 /// Routed networks have no VLANs: a priority tag is taken off, nothing else is let in.
 #[test]
 fn routed_networks_take_priority_tags_off() {
-    let packet = eth("02:00:00:00:00:0a", "02:00:00:00:00:01").udp("10.244.0.10", "10.244.0.11", (9, 80), 64, 3);
+    let packet =
+        eth("02:00:00:00:00:0a", "02:00:00:00:00:01").udp("10.244.0.10", "10.244.0.11", (9, 80), 64, 3);
     check(
         crate::NODE,
         &[
@@ -297,11 +301,52 @@ fn routed_networks_take_priority_tags_off() {
         ],
         expect![[r#"
             a 8100e000 0800 > b 0800
-            a 8100e000 81000000 0800 > 
-            a 88a80000 0800 > 
-            a 88a80005 0800 > 
-            a 81000005 0800 > 
+            a 8100e000 81000000 0800 > nobody
+            a 88a80000 0800 > nobody
+            a 88a80005 0800 > nobody
+            a 81000005 0800 > nobody
             a drops 3 vlan_not_allowed
             a drops 1 not_ip"#]],
     );
+}
+
+/// What a customer's stack leaves to its device is done behind all tags.
+#[test]
+fn a_checksum_behind_tags_is_found_and_completed() {
+    // The pseudo-header's sum: src + dst + protocol + length, folded.
+    let mut bytes = udp(U, ALL);
+    let sum = [0x0a00_u32, 0x0001, 0x0a00, 0x0002, 17, 9].iter().sum::<u32>();
+    bytes[40..42].copy_from_slice(&(sum as u16).to_be_bytes());
+    for tags in [&[0x8100_000a][..], &[0x8100_000a, 0x8100_0014], &[0x8100_000a, 0x88a8_0014, 0x8100_0014]] {
+        let mut sim = Sim::new(LAN);
+        sim.tape("u").put(with_tags(&bytes, tags), Offload { csum: Csum::Unknown, gso: None, outer: None });
+        sim.run();
+        let sent = sim.tape("x").take();
+        let (frame, offload) = &sent[0];
+        let start = 34 + 4 * (tags.len() as u16 - 1);
+        assert_eq!(offload.csum, Csum::Partial { start, offset: 6 }, "{}", tags_of(frame));
+        sim.finish();
+    }
+}
+
+/// A switch of the underlay may put a priority tag on what it passes on.
+#[test]
+fn a_priority_tag_around_a_tunnel_packet_is_taken_off() {
+    let inner = udp(T, X);
+    let wrapped = eth("02:99:00:00:00:00", "02:de:00:00:00:01").wrap(
+        "192.0.2.2",
+        "192.0.2.1",
+        4789,
+        &[8, 0, 0, 0, 0, 0, 7, 0],
+        &inner,
+    );
+    for tags in [&[][..], &[0x8100_0000], &[0x8100_e000]] {
+        let mut sim = Sim::new(LAN);
+        sim.put("uplink", with_tags(&wrapped, tags));
+        sim.run();
+        let sent: Vec<_> = sim.tape("x").take().into_iter().map(|(bytes, _)| bytes).collect();
+        assert_eq!(sent, [inner.clone()], "{tags:08x?}");
+        sim.check_laws();
+        sim.finish();
+    }
 }

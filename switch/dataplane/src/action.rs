@@ -124,6 +124,16 @@ fn run_rule(
     Ok(())
 }
 
+/// Takes a priority tag off, which switches of the underlay may put on whatever they pass on; whether there was one.
+#[inline]
+pub(crate) fn pop_priority_tag(frame: &mut Frame, pool: &FramePool) -> bool {
+    let is_priority = matches!(pool.bytes(frame).get(12..16), Some([0x81, 0, tci, 0]) if tci & 0xf == 0);
+    if is_priority {
+        vlan::pop(frame, &mut Headers::default(), pool);
+    }
+    is_priority
+}
+
 /// Gives a copy of a flooded frame the tag that its member needs, or none. False: there is no room for it.
 pub(crate) fn tag(
     frame: &mut Frame,

@@ -164,11 +164,28 @@ fn set_aside(batch: &mut Batch, i: usize, flaw: Flaw) {
 
 /// A frame from an AF_XDP veth does not say whether its checksum is complete; its headers do.
 fn find_checksum(packet: &[u8], key: &FlowKey, headers: &Headers) -> Csum {
+    if matches!(key.ethertype, ethertype::VLAN | ethertype::SERVICE_VLAN) {
+        return find_checksum_behind_tags(packet, headers.l3.into());
+    }
     if key.tag & (FlowKey::LATER_FRAGMENT | FlowKey::FIRST_FRAGMENT) != 0 {
         return Csum::Complete; // the kernel completes checksums before it fragments
     }
     offload::detect_partial(packet, headers.l3.into(), headers.l4.into(), key.protocol)
         .unwrap_or(Csum::Complete)
+}
+
+/// What is payload to the switch has been left to a device all the same.
+#[cold]
+fn find_checksum_behind_tags(packet: &[u8], mut l3: usize) -> Csum {
+    while let Ok((tag, _)) = VlanTag::ref_from_prefix(packet.get(l3..).unwrap_or_default()) {
+        l3 += size_of::<VlanTag>();
+        let mut key = FlowKey { ethertype: tag.ethertype.get(), ..FlowKey::default() };
+        if !matches!(key.ethertype, ethertype::VLAN | ethertype::SERVICE_VLAN) {
+            let headers = parse_inside(packet, l3, &mut key);
+            return headers.map_or(Csum::Complete, |headers| find_checksum(packet, &key, &headers));
+        }
+    }
+    Csum::Complete
 }
 
 /// Parses one packet, whatever its shape; all of it must be sound.

@@ -59,7 +59,8 @@ pub fn relays_flawed(key: &FlowKey, flaw: Flaw, snapshot: &Snapshot) -> bool {
     };
     let is_readable = flaw == Flaw::Checksum;
     network.mode == Mode::Bridged
-        && (is_readable || !(is_bound() || key.ethertype != ethertype::ARP && snapshot.rules.look_inside(port, id)))
+        && (is_readable
+            || !(is_bound() || key.ethertype != ethertype::ARP && snapshot.rules.look_inside(port, id)))
 }
 
 /// Decides a flow, and says by which tables.

@@ -235,9 +235,9 @@ impl RuleTable {
 
     /// Whether some rule that may be about frames of a port and a network asks for more than Ethernet tells.
     pub fn look_inside(&self, port: PortId, network: NetworkId) -> bool {
-        [None, Some(port)]
-            .into_iter()
-            .any(|port| [None, Some(network)].into_iter().any(|network| self.inside.contains(&(port, network))))
+        [None, Some(port)].into_iter().any(|port| {
+            [None, Some(network)].into_iter().any(|network| self.inside.contains(&(port, network)))
+        })
     }
 
     /// Where every frame of a port goes whatever is in it, and the rule that says so: the first rule that looks at the

@@ -75,9 +75,9 @@ impl Announcer {
             self.ready_ns = self.ready_ns.max(now_ns.saturating_sub(BURST_NS)) + cost_ns;
             match round.left {
                 0..=1 => drop(self.rounds.remove(&subject)),
-                left => drop(
-                    self.rounds.insert(subject, Round { due_ns: now_ns + INTERVAL_NS, left: left - 1 }),
-                ),
+                left => {
+                    drop(self.rounds.insert(subject, Round { due_ns: now_ns + INTERVAL_NS, left: left - 1 }))
+                }
             }
             replies.extend(made);
         }

@@ -63,12 +63,7 @@ pub(super) fn announcement(target: Ipv6Addr, mac: Mac, is_router: bool) -> Optio
     advertisement(target, mac, OVERRIDE | if is_router { ROUTER } else { 0 }, ALL_NODES)
 }
 
-fn advertisement(
-    target: Ipv6Addr,
-    mac: Mac,
-    flags: u8,
-    (to, to_mac): (Ipv6Addr, Mac),
-) -> Option<Vec<u8>> {
+fn advertisement(target: Ipv6Addr, mac: Mac, flags: u8, (to, to_mac): (Ipv6Addr, Mac)) -> Option<Vec<u8>> {
     let mut body = target.octets().to_vec();
     body.extend([TARGET_LINK_LAYER, 1]);
     body.extend(mac.0);

@@ -107,9 +107,8 @@ impl SlowPath {
             let (announcements, next_ns) = announcer.turn(&snapshot, now_ns);
             self.send_all(announcements, &snapshot);
             let sleep_ms = next_ns.map_or(SLEEP_MAX_MS, |next| next.saturating_sub(now_ns) / 1_000_000 + 1);
-            let has_work = || {
-                self.exits.has_work() || self.reader.is_stale() || self.stop.load(Ordering::Acquire)
-            };
+            let has_work =
+                || self.exits.has_work() || self.reader.is_stale() || self.stop.load(Ordering::Acquire);
             self.exits.bell.sleep(has_work, |bell| {
                 // An error means there is nothing to wait for; the loop goes on at its own pace.
                 let _ = sys::wait_readable(std::iter::once(bell), sleep_ms.min(SLEEP_MAX_MS) as i32);
