@@ -8,4 +8,5 @@ mod merge;
 mod offload;
 mod peers;
 mod router;
+mod tags;
 mod trace;

@@ -218,16 +218,20 @@ proptest! {
         sim.finish();
     }
 
-    /// A learning bridge: what is learnt meanwhile counts.
+    /// A learning bridge: what is learnt meanwhile counts. It relays frames that are cut short, too.
     #[test]
     fn what_is_said_happens_when_bridged(
-        frames in prop::collection::vec((0_usize..4, 0_u8..4, prop_oneof![3 => 0_u8..5, 1 => Just(9)]), 1..20),
+        frames in prop::collection::vec(
+            (0_usize..4, 0_u8..4, prop_oneof![3 => 0_u8..5, 1 => Just(9)], prop::option::weighted(0.2, 18_usize..50)),
+            1..20,
+        ),
     ) {
         let mut sim = Sim::new(bridge::CONFIG);
-        for (from, src, dst) in frames {
+        for (from, src, dst, cut) in frames {
             let vlan = (bridge::PORTS[from] == "t").then_some(10);
             let eth = Eth { src: bridge::mac(src), dst: bridge::mac(dst), vlan };
-            let bytes = eth.udp("10.0.0.1", "10.0.0.2", (1, 2), 64, 5);
+            let mut bytes = eth.udp("10.0.0.1", "10.0.0.2", (1, 2), 64, 5);
+            bytes.truncate(cut.unwrap_or(usize::MAX));
             compare(&mut sim, bridge::CONFIG, bridge::PORTS[from], &bytes)?;
             sim.check_laws();
         }

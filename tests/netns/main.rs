@@ -1,6 +1,7 @@
 //! The real switch on the real kernel, in namespaces: real AF_XDP sockets, taps, stacks. Needs root.
 
 mod around;
+mod announce;
 mod bridge;
 mod capture;
 mod changes;
@@ -10,6 +11,7 @@ mod geneve;
 mod pairs;
 mod queues;
 mod taps;
+mod tags;
 mod trace;
 mod transaction;
 mod underlay;

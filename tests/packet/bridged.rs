@@ -5,7 +5,7 @@ use weft_tests::{packets::eth, sim::Sim};
 
 use crate::{check, outcome};
 
-const LAN: &str = r#"
+pub(crate) const LAN: &str = r#"
 [node]
 name = "test"
 [pmd]

@@ -1,11 +1,14 @@
 //! Packets in, packets out: tables that a network engineer can review. No rights, no clock, milliseconds.
 
+mod announce;
 mod bridged;
 mod capture;
 mod drops;
 mod edges;
+mod relayed;
 mod routed;
 mod rules;
+mod tags;
 mod tunnels;
 
 use expect_test::Expect;

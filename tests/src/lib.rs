@@ -1,5 +1,5 @@
 //! What the tests share: [`sim`], the whole path on a test's clock with in-memory ports; [`packets`], packets made and
-//! described; [`exposition`], metrics read strictly; [`netns`], [`daemon`], [`node`], [`cluster`] and [`probe`], the real thing in network namespaces.
+//! described; [`exposition`], metrics read strictly; [`netns`], [`daemon`], [`node`], [`cluster`], [`probe`] and [`wire`], the real thing in network namespaces.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
@@ -10,3 +10,4 @@ pub mod node;
 pub mod packets;
 pub mod probe;
 pub mod sim;
+pub mod wire;

@@ -292,3 +292,21 @@ pub fn checksum_is_wrong(packet: &SlicedPacket<'_>) -> bool {
     }
     sum != 0xffff
 }
+
+/// The same frame with tags behind its MACs, each TPID and TCI in one word: `0x8100_a00a` is VLAN 10, priority 5.
+#[must_use]
+pub fn with_tags(frame: &[u8], tags: &[u32]) -> Vec<u8> {
+    let tags: Vec<u8> = tags.iter().flat_map(|tag| tag.to_be_bytes()).collect();
+    [&frame[..12], &tags, &frame[12..]].concat()
+}
+
+/// What stands behind a frame's MACs, tags and EtherType in hex, such as `8100a00a 0800`.
+pub fn tags_of(frame: &[u8]) -> String {
+    let mut words = String::new();
+    let mut at = 12;
+    while let Some(tag @ ([0x81, 0, ..] | [0x88, 0xa8, ..])) = frame.get(at..at + 4) {
+        words += &format!("{:08x} ", u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]]));
+        at += 4;
+    }
+    frame.get(at..at + 2).map_or(words.clone(), |kind| format!("{words}{:02x}{:02x}", kind[0], kind[1]))
+}

@@ -301,6 +301,10 @@ pub struct NetworkSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     #[cfg_attr(feature = "clap", arg(long))]
     pub suppress: bool,
+    /// Forward LLDP, which bridges keep to themselves as they do everything to 01:80:c2:00:00:00 to 0f (bridged).
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub forward_lldp: bool,
 }
 
 const fn routed() -> ModeSpec {

@@ -71,6 +71,7 @@ pub(super) fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 
         gateway_mac: GATEWAY,
         gateways: Vec::new(),
         suppress: false,
+        forward_lldp: false,
         members: PORTS.map(|port| (port, None)).to_vec(),
         tunnel: fabric.map(|_| 0),
         remotes: Vec::new(),

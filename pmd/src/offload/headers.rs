@@ -1,6 +1,7 @@
 //! Where a packet's headers are, for those few packets that must be cut.
 
 use weft_wire::{
+    checksum,
     eth::{Ethernet, VlanTag, ethertype},
     ip::{Ipv4, Ipv6, Ipv6Fragment, proto},
     l4::{Tcp, Udp},
@@ -30,7 +31,13 @@ pub(super) struct Found {
 
 /// Of what is to be cut: behind the outer header, if there is one.
 pub(super) fn find(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
-    let Some(outer) = offload.outer else { return find_bare(packet, offload) };
+    let Some(outer) = offload.outer else {
+        return find_bare(packet, offload).or_else(|unfit| match offload.is_complete() {
+            // A bridge relays what it can't read: of such a frame nothing is known but where the tags end.
+            true => opaque(packet).ok_or(unfit),
+            false => Err(unfit),
+        });
+    };
     let before = outer.len();
     let found = find_bare(packet.get(before..).ok_or(Unfit::Malformed)?, offload)?;
     Ok(Found {
@@ -44,14 +51,27 @@ pub(super) fn find(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
     })
 }
 
-fn find_bare(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
-    let malformed = |_| Unfit::Malformed;
-    let (ethernet, _) = Ethernet::ref_from_prefix(packet).map_err(|_| Unfit::Malformed)?;
+/// The EtherType behind all tags, and where its packet starts.
+fn behind_tags(packet: &[u8]) -> Option<(u16, usize)> {
+    let (ethernet, _) = Ethernet::ref_from_prefix(packet).ok()?;
     let (mut protocol, mut l3) = (ethernet.ethertype.get(), size_of::<Ethernet>());
     while matches!(protocol, ethertype::VLAN | ethertype::SERVICE_VLAN) {
-        let (tag, _) = VlanTag::ref_from_prefix(&packet[l3..]).map_err(|_| Unfit::Malformed)?;
+        let (tag, _) = VlanTag::ref_from_prefix(&packet[l3..]).ok()?;
         (protocol, l3) = (tag.ethertype.get(), l3 + size_of::<VlanTag>());
     }
+    Some((protocol, l3))
+}
+
+/// A frame that goes whole or not at all.
+fn opaque(packet: &[u8]) -> Option<Found> {
+    let ((_, l3), end) = (behind_tags(packet)?, packet.len());
+    let wire_len = end - l3;
+    Some(Found { l3, l4: l3, payload: l3, end, version: None, wire_len, may_fragment: false })
+}
+
+fn find_bare(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
+    let malformed = |_| Unfit::Malformed;
+    let (protocol, l3) = behind_tags(packet).ok_or(Unfit::Malformed)?;
     let (version, l4, end, may_fragment, l4_protocol) = match protocol {
         ethertype::IPV4 => {
             let (ip, _) = Ipv4::ref_from_prefix(&packet[l3..]).map_err(|_| Unfit::Malformed)?;
@@ -59,7 +79,11 @@ fn find_bare(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
             if ip.header_len() < size_of::<Ipv4>() {
                 return Err(Unfit::Malformed);
             }
-            (Some(4), l3 + ip.header_len(), end, ip.fragment.get() & Ipv4::DF == 0, ip.protocol)
+            let header = packet.get(l3..l3 + ip.header_len()).ok_or(Unfit::Malformed)?;
+            // Fragments get a header checksum of their own: a wrong one must not be made right on the way.
+            let is_right = checksum::fold(checksum::sum(header, 0)) == 0xffff;
+            let may_fragment = ip.fragment.get() & Ipv4::DF == 0 && is_right;
+            (Some(4), l3 + ip.header_len(), end, may_fragment, ip.protocol)
         }
         ethertype::IPV6 => {
             let (ip, _) = Ipv6::ref_from_prefix(&packet[l3..]).map_err(|_| Unfit::Malformed)?;
@@ -67,21 +91,7 @@ fn find_bare(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
             let (l4, l4_protocol) = behind_extensions(packet, l3, ip.next_header).ok_or(Unfit::Malformed)?;
             (Some(6), l4, end, false, l4_protocol)
         }
-        _ => {
-            let wire_len = packet.len() - l3;
-            return match offload.gso {
-                Some(_) => Err(Unfit::Malformed),
-                None => Ok(Found {
-                    l3,
-                    l4: l3,
-                    payload: l3,
-                    end: packet.len(),
-                    version: None,
-                    wire_len,
-                    may_fragment: false,
-                }),
-            };
-        }
+        _ => return opaque(packet).filter(|_| offload.gso.is_none()).ok_or(Unfit::Malformed),
     };
     if l4 > end || end > packet.len() {
         return Err(Unfit::Malformed);

@@ -11,7 +11,6 @@ use std::{
 };
 
 use arrayvec::ArrayVec;
-use weft_wire::ethertype;
 use zerocopy::IntoBytes;
 
 use super::{PortQueue, Sent, Vanished};
@@ -111,7 +110,7 @@ impl VnetQueue {
         match intent.filter(|_| fits && received.len > header_len) {
             Some(intent) => {
                 frame.set_offload(intent);
-                Ok(Some(restore_tag(pool, frame, received.vlan_tci)))
+                Ok(Some(restore_tag(pool, frame, received.vlan)))
             }
             None => {
                 pool.free(frame);
@@ -150,7 +149,7 @@ impl VnetQueue {
             Flavour::Tap => self.file.read_vectored(buffers).map(|len| sys::net::Received {
                 len,
                 truncated: false,
-                vlan_tci: None,
+                vlan: None,
             }),
             Flavour::Packet { .. } => sys::net::receive(self.file.as_raw_fd(), buffers),
         }
@@ -272,14 +271,13 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
 }
 
-/// Puts the tag back that the kernel took out of a received frame (packet(7), `tp_vlan_tci`).
-fn restore_tag(pool: &FramePool, mut frame: Frame, tci: Option<u16>) -> Frame {
-    let Some(tci) = tci else { return frame };
+/// Puts the tag back that the kernel took out of a received frame (packet(7), `tp_vlan_tci` and `tp_vlan_tpid`).
+fn restore_tag(pool: &FramePool, mut frame: Frame, tag: Option<[u8; 4]>) -> Frame {
+    let Some(tag) = tag else { return frame };
     if pool.push_front(&mut frame, 4) {
         let bytes = pool.bytes_mut(&mut frame);
         bytes.copy_within(4..16, 0);
-        bytes[12..14].copy_from_slice(&ethertype::VLAN.to_be_bytes());
-        bytes[14..16].copy_from_slice(&tci.to_be_bytes());
+        bytes[12..16].copy_from_slice(&tag);
         frame.shift_offload(4);
     }
     frame

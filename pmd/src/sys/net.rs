@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use weft_wire::Mac;
+use weft_wire::{Mac, ethertype};
 
 use super::check;
 
@@ -158,8 +158,8 @@ pub(crate) struct Received {
     pub(crate) len: usize,
     /// It was longer than the buffers.
     pub(crate) truncated: bool,
-    /// The VLAN tag (TCI) that the kernel took out of the frame.
-    pub(crate) vlan_tci: Option<u16>,
+    /// The VLAN tag that the kernel took out of the frame: TPID and TCI, as they lie on the wire.
+    pub(crate) vlan: Option<[u8; 4]>,
 }
 
 /// Receives one packet with its auxiliary data (packet(7), PACKET_AUXDATA).
@@ -180,10 +180,10 @@ pub(crate) fn receive(fd: RawFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<R
         return Err(io::Error::last_os_error());
     }
     let truncated = message.msg_flags & libc::MSG_TRUNC != 0;
-    Ok(Received { len: len as usize, truncated, vlan_tci: auxiliary_tag(&message) })
+    Ok(Received { len: len as usize, truncated, vlan: auxiliary_tag(&message) })
 }
 
-fn auxiliary_tag(message: &libc::msghdr) -> Option<u16> {
+fn auxiliary_tag(message: &libc::msghdr) -> Option<[u8; 4]> {
     // SAFETY: the kernel has filled the message's control buffer.
     let header = unsafe { libc::CMSG_FIRSTHDR(message) };
     // SAFETY: null, or a control message inside the buffer.
@@ -195,7 +195,16 @@ fn auxiliary_tag(message: &libc::msghdr) -> Option<u16> {
     let data = unsafe { libc::CMSG_DATA(header) };
     // SAFETY: the kernel has put a whole `tpacket_auxdata` there; it need not be aligned.
     let auxiliary = unsafe { data.cast::<libc::tpacket_auxdata>().read_unaligned() };
-    (auxiliary.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some(auxiliary.tp_vlan_tci)
+    (auxiliary.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then(|| tag_of(&auxiliary))
+}
+
+/// packet(7), `tp_vlan_tpid`: a service tag (802.1ad) is taken out as a customer tag is. Kernels before 3.14 do not tell them
+/// apart, and take out customer tags only.
+fn tag_of(auxiliary: &libc::tpacket_auxdata) -> [u8; 4] {
+    let is_told = auxiliary.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+    let tpid = if is_told { auxiliary.tp_vlan_tpid } else { ethertype::VLAN };
+    let ([a, b], [c, d]) = (tpid.to_be_bytes(), auxiliary.tp_vlan_tci.to_be_bytes());
+    [a, b, c, d]
 }
 
 /// Opens one queue of a tap device, which is made with the first; `multi_queue` for all queues or none.

@@ -250,6 +250,7 @@ fn networks(
             gateway_mac: network.gateway_mac,
             gateways: network.gateways.clone(),
             suppress: network.suppress,
+            forward_lldp: network.forward_lldp,
             members: desired.ports.iter().enumerate().filter_map(member).collect(),
             tunnel: fabric.slots.get(index).copied().flatten(),
             remotes: if network.mode == Mode::Bridged { fabric.remotes(index) } else { Vec::new() },

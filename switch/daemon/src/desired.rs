@@ -81,6 +81,8 @@ pub struct Network {
     pub ageing: Duration,
     /// Answer ARP and ND for known endpoints.
     pub suppress: bool,
+    /// Forward LLDP.
+    pub forward_lldp: bool,
     /// Its identifier in tunnels.
     pub vni: Option<Vni>,
 }

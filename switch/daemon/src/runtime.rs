@@ -164,6 +164,7 @@ impl Runtime {
     pub fn publish(&mut self, snapshot: Snapshot) {
         self.publisher.publish(snapshot);
         self.mailboxes.iter().for_each(|mailbox| mailbox.bell.ring());
+        self.exits.bell.ring(); // whoever comes or moves is announced by the slow path
     }
 
     /// Hands a port's queues to their threads. Comes before the snapshot that names the port.

@@ -1,8 +1,10 @@
-//! Answers to punted packets: ARP, neighbour discovery, ping to a gateway, ICMP errors.
+//! Answers to punted packets: ARP, neighbour discovery, ping to a gateway, ICMP errors. And what is said unasked:
+//! [`announce`].
 //!
 //! [`answer`] is pure: a packet and a snapshot in, the frames to send out. [`thread`] is the loop around it, off the
 //! packet path: PMD threads leave punts in a bounded ring and never wait for it. Replies are built with etherparse.
 
+pub mod announce;
 mod arp;
 mod icmp;
 mod nd;
@@ -73,14 +75,16 @@ pub fn answer(
     answer.and_then(|bytes| reply(&packet, bytes, snapshot)).into_iter().collect()
 }
 
-/// Back the way it came: by the port, with the tag it came with, or through the tunnel.
+/// Back the way it came: by the port, with the tag it came with (and its priority), or through the tunnel.
 fn reply(packet: &Packet<'_>, bytes: Vec<u8>, snapshot: &Snapshot) -> Option<Reply> {
     if let Some((peer, network)) = packet.origin.tunnel() {
         let (_, tunnel) = snapshot.tunnel_to(peer, Some(network))?;
         return wrapped(tunnel, &bytes, snapshot);
     }
-    let bytes = match packet.key.vlan() {
-        Some(vlan) => with_tag(&bytes, vlan),
+    /// Drop eligibility is of the packet that came, not of its answer.
+    const DEI: u16 = 0x1000;
+    let bytes = match tag(packet) {
+        Some(tci) => with_tag(&bytes, tci & !DEI),
         None => bytes,
     };
     Some(Reply { port: packet.ingress, bytes })
@@ -99,21 +103,42 @@ fn wrapped(tunnel: u16, bytes: &[u8], snapshot: &Snapshot) -> Option<Reply> {
 fn flood(packet: &Packet<'_>, snapshot: &Snapshot) -> Vec<Reply> {
     let Some((_, network)) = packet.network else { return Vec::new() };
     let mut untagged = packet.bytes.to_vec();
-    if packet.key.vlan().is_some() {
+    let priority = tag(packet).map_or(0, |tci| {
         untagged.drain(12..16);
-    }
-    let others = network.members.iter().filter(|(port, _)| *port != packet.ingress);
-    let copy = |&(port, vlan): &(PortId, Option<weft_wire::VlanId>)| Reply {
-        port,
-        bytes: vlan.map_or_else(|| untagged.clone(), |vlan| with_tag(&untagged, vlan.get())),
-    };
-    let remotes = network.remotes.iter().filter(|_| packet.origin.tunnel().is_none());
-    others.map(copy).chain(remotes.filter_map(|tunnel| wrapped(*tunnel, &untagged, snapshot))).collect()
+        tci & 0xf000
+    });
+    let is_local = packet.origin.tunnel().is_none();
+    copies(&untagged, priority, network, Some(packet.ingress), is_local, snapshot)
 }
 
-fn with_tag(bytes: &[u8], vlan: u16) -> Vec<u8> {
-    let [vlan, protocol] = [vlan.to_be_bytes(), ethertype::VLAN.to_be_bytes()];
-    [&bytes[..12], &protocol, &vlan, &bytes[12..]].concat()
+/// An untagged frame for every member of a network but one, and for the other nodes that have it. Tags get the priority given
+/// (PCP and DEI, in their place).
+fn copies(
+    untagged: &[u8],
+    priority: u16,
+    network: &NetworkView,
+    except: Option<PortId>,
+    to_nodes: bool,
+    snapshot: &Snapshot,
+) -> Vec<Reply> {
+    let others = network.members.iter().filter(|(port, _)| Some(*port) != except);
+    let copy = |&(port, vlan): &(PortId, Option<weft_wire::VlanId>)| Reply {
+        port,
+        bytes: vlan.map_or_else(|| untagged.to_vec(), |vlan| with_tag(untagged, priority | vlan.get())),
+    };
+    let remotes = network.remotes.iter().filter(|_| to_nodes);
+    others.map(copy).chain(remotes.filter_map(|tunnel| wrapped(*tunnel, untagged, snapshot))).collect()
+}
+
+/// The tag that a packet came with: PCP, DEI and VLAN id.
+fn tag(packet: &Packet<'_>) -> Option<u16> {
+    packet.key.vlan()?;
+    packet.bytes.get(14..16).map(|tci| u16::from_be_bytes([tci[0], tci[1]]))
+}
+
+fn with_tag(bytes: &[u8], tci: u16) -> Vec<u8> {
+    let [tci, protocol] = [tci.to_be_bytes(), ethertype::VLAN.to_be_bytes()];
+    [&bytes[..12], &protocol, &tci, &bytes[12..]].concat()
 }
 
 fn network_of(key: &FlowKey, ingress: PortId, origin: Origin, snapshot: &Snapshot) -> Option<NetworkId> {

@@ -83,7 +83,7 @@ fn run(
                 let tunnel = &context.snapshot.tunnels[usize::from(tunnel)];
                 encap::encap(frame, headers, tunnel, context.entropy, context.pool, context.thread)?;
             }
-            Action::PushVlan(vlan) => vlan::push(frame, headers, vlan, context.pool)?,
+            Action::SetVlan(vlan) => vlan::set(frame, headers, vlan, context.pool)?,
             Action::PopVlan => vlan::pop(frame, headers, context.pool),
             Action::Rule(index) => {
                 // The program and the snapshot are of one generation: the rule is there.
@@ -124,14 +124,30 @@ fn run_rule(
     Ok(())
 }
 
-/// Puts a VLAN tag on a frame whose headers nobody needs any more (flooding).
-pub(crate) fn push_vlan(
+/// Takes a priority tag off, which switches of the underlay may put on whatever they pass on; whether there was one.
+#[inline]
+pub(crate) fn pop_priority_tag(frame: &mut Frame, pool: &FramePool) -> bool {
+    let is_priority = matches!(pool.bytes(frame).get(12..16), Some([0x81, 0, tci, 0]) if tci & 0xf == 0);
+    if is_priority {
+        vlan::pop(frame, &mut Headers::default(), pool);
+    }
+    is_priority
+}
+
+/// Gives a copy of a flooded frame the tag that its member needs, or none. False: there is no room for it.
+pub(crate) fn tag(
     frame: &mut Frame,
-    vlan: weft_wire::VlanId,
+    headers: &mut Headers,
+    vlan: Option<weft_wire::VlanId>,
     pool: &FramePool,
-) -> Result<(), DropReason> {
-    match vlan::push(frame, &mut Headers::default(), vlan, pool) {
-        Err(Verdict::Drop(reason)) => Err(reason),
-        _ => Ok(()),
+) -> bool {
+    match vlan {
+        Some(vlan) => vlan::set(frame, headers, vlan, pool).is_ok(),
+        None => {
+            if headers.is_tagged() {
+                vlan::pop(frame, headers, pool);
+            }
+            true
+        }
     }
 }

@@ -5,7 +5,7 @@ use weft_wire::PortId;
 
 use crate::{
     key::{FlowKey, Origin},
-    parse::Headers,
+    parse::{Flaw, Headers},
     program::{Program, Verdict},
     reason::DropReason,
     table::flow::Place,
@@ -41,6 +41,9 @@ pub struct Batch {
     /// Copies made on the way (mirrors), and where they go.
     pub copies: Vec<(PortId, Frame)>,
     undecided: u64,
+    /// Those that `parse` found flaws in: undecided, and kept from the flow table.
+    aside: u64,
+    flaws: [Flaw; BURST],
 }
 
 impl Batch {
@@ -61,6 +64,8 @@ impl Batch {
             policed_by: [0; BURST],
             copies: Vec::with_capacity(BURST),
             undecided: 0,
+            aside: 0,
+            flaws: [Flaw::Checksum; BURST],
         }
     }
 
@@ -68,6 +73,7 @@ impl Batch {
     pub fn start(&mut self, ingress: PortId) {
         self.ingress = ingress;
         self.has_tunnelled = false;
+        self.aside = 0;
         let n = self.frames.len();
         self.undecided = if n == BURST { u64::MAX } else { (1 << n) - 1 };
     }
@@ -77,6 +83,27 @@ impl Batch {
     #[inline]
     pub fn live(&self) -> Live {
         Live(self.undecided)
+    }
+
+    /// Keeps packet `i` from the stages until [`Batch::take_aside`].
+    pub(crate) fn set_aside(&mut self, i: usize, flaw: Flaw) {
+        debug_assert!(self.undecided & (1 << i) != 0, "packet {i} is decided already");
+        self.undecided &= !(1 << i);
+        self.aside |= 1 << i;
+        self.flaws[i] = flaw;
+    }
+
+    /// The packets that were set aside, undecided again; none in nearly every burst.
+    #[inline]
+    pub(crate) fn take_aside(&mut self) -> Live {
+        let aside = std::mem::take(&mut self.aside);
+        self.undecided |= aside;
+        Live(aside)
+    }
+
+    /// What is wrong with a packet that was set aside.
+    pub(crate) fn flaw(&self, i: usize) -> Flaw {
+        self.flaws[i]
     }
 
     /// Says the same of every packet.

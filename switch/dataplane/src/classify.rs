@@ -6,7 +6,7 @@ use weft_wire::l4::tcp_flags::{FIN, RST, SYN};
 use crate::{
     batch::Batch,
     budget::Budget,
-    mailbox::Exits,
+    mailbox::{Exits, Learn},
     program::Verdict,
     reason::DropReason,
     resolve,
@@ -59,6 +59,9 @@ pub(crate) fn classify(batch: &mut Batch, flows: &mut FlowTable, mut resolver: R
             hits += u64::from(resolver.look_again(batch, i, flows, is_handshake));
         }
     }
+    for i in batch.take_aside() {
+        resolver.resolve_flawed(batch, i);
+    }
     if hits > 0 && batch.frames.len() == BURST {
         resolver.budget.fell_behind();
     }
@@ -93,19 +96,39 @@ impl Resolver<'_> {
         false
     }
 
+    /// A frame that is not sound is decided by itself: the flow table knows sound packets only.
+    #[cold]
+    #[inline(never)]
+    fn resolve_flawed(&mut self, batch: &mut Batch, i: usize) {
+        let (key, flaw) = (&batch.keys[i], batch.flaw(i));
+        if !resolve::relays_flawed(key, flaw, self.snapshot) {
+            return batch.decide(i, Verdict::Drop(flaw.reason()));
+        }
+        if !self.budget.allows() {
+            self.refused = true;
+            return batch.decide(i, Verdict::Drop(DropReason::ResolveLimited));
+        }
+        let resolved = resolve::resolve(key, self.snapshot);
+        batch.programs[i] = resolved.program;
+        self.learn(resolved.learn);
+    }
+
+    fn learn(&self, learn: Option<Learn>) {
+        let Some(learn) = learn else { return };
+        if self.exits.learns.push(learn).is_ok() {
+            self.exits.bell.ring();
+        } else {
+            self.counters.learn_lost.add(1);
+        }
+    }
+
     fn resolve(&self, batch: &mut Batch, i: usize, flows: &mut FlowTable) {
-        let Self { snapshot, exits, counters, now_ms, .. } = *self;
+        let Self { snapshot, counters, now_ms, .. } = *self;
         let key = batch.keys[i];
         let resolved = resolve::resolve(&key, snapshot);
         batch.programs[i] = resolved.program;
         counters.flow_misses.add(1);
-        if let Some(learn) = resolved.learn {
-            if exits.learns.push(learn).is_ok() {
-                exits.bell.ring();
-            } else {
-                counters.learn_lost.add(1);
-            }
-        }
+        self.learn(resolved.learn);
         let bytes = batch.frames.as_slice()[i].len() as u64;
         let state = State::first(bytes, snapshot.generation as u32, now_ms);
         if flows.install(batch.hashes[i], &key, resolved.program, state) == Installed::TableFull {

@@ -5,6 +5,7 @@ use weft_pmd::{Csum, Frame, FramePool};
 use weft_wire::ThreadId;
 
 use crate::{
+    action,
     batch::Batch,
     key::Origin,
     program::Verdict,
@@ -30,7 +31,11 @@ pub(crate) fn decap(
     for i in batch.live() {
         let frame = &mut batch.frames.as_mut_slice()[i];
         batch.origins[i] = Origin::by_port(batch.ingress);
-        let wrapped = match tunnels.read(pool.bytes(frame)) {
+        let mut read = tunnels.read(pool.bytes(frame));
+        if read.is_none() && action::pop_priority_tag(frame, pool) {
+            read = tunnels.read(pool.bytes(frame));
+        }
+        let wrapped = match read {
             Some(Ok(wrapped)) => wrapped,
             Some(Err(reason)) => {
                 batch.decide(i, Verdict::Drop(reason));

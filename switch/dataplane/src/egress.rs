@@ -11,7 +11,7 @@ use weft_pmd::{BURST, Caps, Frame, FramePool, Queue, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
-    action::{self, push_vlan},
+    action,
     batch::{Batch, rule_behind},
     capture::Capture,
     key::Origin,
@@ -47,7 +47,7 @@ pub(crate) struct Egress {
     received: u64,
 }
 
-/// What a flooded frame's copies for other nodes are made with.
+/// What a flooded frame's copies are made with.
 struct Copies<'a> {
     headers: &'a Headers,
     entropy: u64,
@@ -92,11 +92,11 @@ pub(crate) fn drain(
             Verdict::Flood(network) => {
                 counters.flooded.add(1);
                 if let Some(network) = snapshot.network(network) {
-                    egress.flood(&network.members, ingress, &frame, pool, snapshot);
+                    let entropy = action::entropy(hashes[i], &batch.keys[i]);
+                    let copies = Copies { headers: &batch.headers[i], entropy, now_ns };
+                    egress.flood(&network.members, ingress, &frame, &copies, pool, snapshot);
                     // What came from another node does not go back to one: each reaches all others itself.
                     if origin(i).tunnel().is_none() {
-                        let entropy = action::entropy(hashes[i], &batch.keys[i]);
-                        let copies = Copies { headers: &batch.headers[i], entropy, now_ns };
                         egress.replicate(network, &frame, &copies, pool, snapshot);
                     }
                 }
@@ -313,16 +313,17 @@ impl Egress {
         members: &[(PortId, Option<weft_wire::VlanId>)],
         ingress: PortId,
         frame: &Frame,
+        copies: &Copies<'_>,
         pool: &mut FramePool,
         snapshot: &Snapshot,
     ) {
         for &(port, vlan) in members.iter().filter(|(port, _)| *port != ingress) {
-            let copy = pool.duplicate(frame).and_then(|mut copy| match vlan {
-                Some(vlan) if push_vlan(&mut copy, vlan, pool).is_err() => {
-                    pool.free(copy);
-                    None
+            let copy = pool.duplicate(frame).and_then(|mut copy| {
+                if action::tag(&mut copy, &mut { *copies.headers }, vlan, pool) {
+                    return Some(copy);
                 }
-                _ => Some(copy),
+                pool.free(copy);
+                None
             });
             match (copy, snapshot.port(port)) {
                 (Some(copy), _) => self.send_made(port, copy, pool, snapshot),
@@ -355,8 +356,10 @@ impl Egress {
             let copy = if allowed { pool.duplicate(frame) } else { None };
             let reason = match copy {
                 Some(mut copy) => {
-                    let Copies { headers, entropy, .. } = *copies;
-                    match action::encap(&mut copy, headers, tunnel, entropy, pool, self.thread) {
+                    let (mut headers, entropy) = (*copies.headers, copies.entropy);
+                    // RFC 7348 §6.1: a frame in a tunnel has no tag.
+                    action::tag(&mut copy, &mut headers, None, pool);
+                    match action::encap(&mut copy, &headers, tunnel, entropy, pool, self.thread) {
                         Ok(()) => {
                             self.send_made(port, copy, pool, snapshot);
                             continue;

@@ -1,5 +1,6 @@
-//! Stage 1: headers → flow key. What is truncated or malformed is dropped here; everything behind may rely on the
-//! headers that [`Headers`] tells of being whole.
+//! Stage 1: headers → flow key; everything behind may rely on the headers that [`Headers`] tells of being whole. A frame
+//! without MACs, or without a source to answer, is dropped here. One that is truncated or malformed further on is set aside:
+//! whether it is dropped, too, depends on its network ([`Flaw`]).
 
 use std::ops::Range;
 
@@ -33,6 +34,33 @@ pub struct Headers {
     pub kind: L3,
     /// TCP flags; 0 for all else.
     pub tcp_flags: u8,
+}
+
+impl Headers {
+    /// There is a VLAN tag in front of them, which is the frame's own rather than payload.
+    #[inline]
+    pub(crate) fn is_tagged(&self) -> bool {
+        usize::from(self.l3) > size_of::<Ethernet>()
+    }
+}
+
+/// What is wrong with a frame that has MACs and a VLAN all the same: a bridge relays it, a router does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// The IPv4 header's checksum is wrong; the fields are in the key as they are.
+    Checksum,
+    /// What follows the MACs and the tag can't be read, for this reason; nothing of it is in the key.
+    Unreadable(DropReason),
+}
+
+impl Flaw {
+    /// Why a router drops the frame.
+    pub const fn reason(self) -> DropReason {
+        match self {
+            Self::Checksum => DropReason::Malformed,
+            Self::Unreadable(reason) => reason,
+        }
+    }
 }
 
 /// What follows Ethernet.
@@ -99,18 +127,18 @@ fn parse_odd(
     origin: Origin,
     flags_mask: u8,
 ) -> bool {
-    match parse_packet(pool.bytes(&batch.frames.as_slice()[i])) {
+    match parse_frame(pool.bytes(&batch.frames.as_slice()[i])) {
         // RFC 7348 §6.1: a frame in a tunnel has no tag.
-        Ok((key, _)) if key.vlan().is_some() && origin.tunnel().is_some() => {
+        Ok((key, ..)) if key.vlan().is_some() && origin.tunnel().is_some() => {
             batch.decide(i, Verdict::Drop(DropReason::VlanNotAllowed));
             false
         }
-        Ok((mut key, headers)) => {
+        Ok((mut key, headers, flaw)) => {
             origin.mark(&mut key);
             key.tcp_flags = headers.tcp_flags & flags_mask;
             batch.hashes[i] = flows.hash(&key);
             (batch.keys[i], batch.headers[i]) = (key, headers);
-            true
+            flaw.inspect(|flaw| set_aside(batch, i, *flaw)).is_none()
         }
         Err(reason) => {
             batch.decide(i, Verdict::Drop(reason));
@@ -119,8 +147,26 @@ fn parse_odd(
     }
 }
 
+/// A frame with a flaw is relayed as it is or not at all: nothing can be completed in it, or cut.
+fn set_aside(batch: &mut Batch, i: usize, flaw: Flaw) {
+    let frame = &mut batch.frames.as_mut_slice()[i];
+    let mut offload = frame.offload();
+    if offload.csum == Csum::Unknown {
+        offload.csum = Csum::Complete;
+        frame.set_offload(offload);
+    }
+    if offload.is_complete() {
+        batch.set_aside(i, flaw);
+    } else {
+        batch.decide(i, Verdict::Drop(flaw.reason()));
+    }
+}
+
 /// A frame from an AF_XDP veth does not say whether its checksum is complete; its headers do.
 fn find_checksum(packet: &[u8], key: &FlowKey, headers: &Headers) -> Csum {
+    if matches!(key.ethertype, ethertype::VLAN | ethertype::SERVICE_VLAN) {
+        return find_checksum_behind_tags(packet, headers.l3.into());
+    }
     if key.tag & (FlowKey::LATER_FRAGMENT | FlowKey::FIRST_FRAGMENT) != 0 {
         return Csum::Complete; // the kernel completes checksums before it fragments
     }
@@ -128,8 +174,30 @@ fn find_checksum(packet: &[u8], key: &FlowKey, headers: &Headers) -> Csum {
         .unwrap_or(Csum::Complete)
 }
 
-/// Parses one packet, whatever its shape. Public for tests and fuzzing.
+/// What is payload to the switch has been left to a device all the same.
+#[cold]
+fn find_checksum_behind_tags(packet: &[u8], mut l3: usize) -> Csum {
+    while let Ok((tag, _)) = VlanTag::ref_from_prefix(packet.get(l3..).unwrap_or_default()) {
+        l3 += size_of::<VlanTag>();
+        let mut key = FlowKey { ethertype: tag.ethertype.get(), ..FlowKey::default() };
+        if !matches!(key.ethertype, ethertype::VLAN | ethertype::SERVICE_VLAN) {
+            let headers = parse_inside(packet, l3, &mut key);
+            return headers.map_or(Csum::Complete, |headers| find_checksum(packet, &key, &headers));
+        }
+    }
+    Csum::Complete
+}
+
+/// Parses one packet, whatever its shape; all of it must be sound.
 pub fn parse_packet(packet: &[u8]) -> Result<(FlowKey, Headers), DropReason> {
+    match parse_frame(packet)? {
+        (key, headers, None) => Ok((key, headers)),
+        (.., Some(flaw)) => Err(flaw.reason()),
+    }
+}
+
+/// Parses one frame, whatever its shape, as far as it can be read. An error is what not even a bridge can do without.
+pub fn parse_frame(packet: &[u8]) -> Result<(FlowKey, Headers, Option<Flaw>), DropReason> {
     let (ethernet, _) = Ethernet::ref_from_prefix(packet).map_err(|_| DropReason::Truncated)?;
     let mut key = FlowKey::default();
     (key.dst_mac, key.src_mac) = (ethernet.dst, ethernet.src);
@@ -143,19 +211,50 @@ pub fn parse_packet(packet: &[u8]) -> Result<(FlowKey, Headers), DropReason> {
         key.tag = FlowKey::TAGGED | tag.vlan();
         key.ethertype = tag.ethertype.get();
         l3 += size_of::<VlanTag>();
+        // A priority tag says that the frame has no VLAN: one that follows would come to light when it is taken off.
+        if tag.vlan() == 0 && key.ethertype == ethertype::VLAN {
+            return Err(DropReason::VlanNotAllowed);
+        }
     }
+    let mut full = key;
+    match parse_inside(packet, l3, &mut full) {
+        Ok(headers) => {
+            let flaw = headers.kind == L3::Ipv4 && !header_sum_is_right(&packet[l3..]);
+            Ok((full, headers, flaw.then_some(Flaw::Checksum)))
+        }
+        Err(reason) => {
+            let headers = Headers { l3: l3 as u16, l4: l3 as u16, ..Headers::default() };
+            Ok((key, headers, Some(Flaw::Unreadable(reason))))
+        }
+    }
+}
+
+/// Parses what follows the frame's own tag.
+fn parse_inside(packet: &[u8], l3: usize, key: &mut FlowKey) -> Result<Headers, DropReason> {
     let (kind, payload) = match key.ethertype {
-        ethertype::IPV4 => (L3::Ipv4, parse_ipv4(&packet[l3..], &mut key)?),
-        ethertype::IPV6 => (L3::Ipv6, parse_ipv6(&packet[l3..], &mut key)?),
-        ethertype::ARP => (L3::Arp, parse_arp(&packet[l3..], &mut key)?),
+        ethertype::IPV4 => (L3::Ipv4, parse_ipv4(&packet[l3..], key)?),
+        ethertype::IPV6 => (L3::Ipv6, parse_ipv6(&packet[l3..], key)?),
+        ethertype::ARP => (L3::Arp, parse_arp(&packet[l3..], key)?),
+        ethertype::VLAN | ethertype::SERVICE_VLAN => {
+            check_inner_tag(&packet[l3..])?;
+            (L3::Other, 0..0)
+        }
         _ => (L3::Other, 0..0),
     };
     let l4 = l3 + payload.start;
     let mut headers = Headers { l3: l3 as u16, l4: l4 as u16, kind, tcp_flags: 0 };
     if matches!(kind, L3::Ipv4 | L3::Ipv6) && key.tag & FlowKey::LATER_FRAGMENT == 0 {
-        headers.tcp_flags = parse_l4(&packet[l4..l3 + payload.end], &mut key)?;
+        headers.tcp_flags = parse_l4(&packet[l4..l3 + payload.end], key)?;
     }
-    Ok((key, headers))
+    Ok(headers)
+}
+
+/// A tag that is not the frame's own (a customer's inside of another, or a service tag, which to a bridge of customer VLANs
+/// is none: 802.1Q-2018 §5.5, §6.9.1) is payload. But hosts take priority tags off, however many, whatever their TPID:
+/// behind one anything may be.
+fn check_inner_tag(bytes: &[u8]) -> Result<(), DropReason> {
+    let is_priority = VlanTag::ref_from_prefix(bytes).is_ok_and(|(tag, _)| tag.vlan() == 0);
+    if is_priority { Err(DropReason::VlanNotAllowed) } else { Ok(()) }
 }
 
 fn parse_arp(bytes: &[u8], key: &mut FlowKey) -> Result<Range<usize>, DropReason> {
@@ -179,14 +278,16 @@ fn parse_ipv4(bytes: &[u8], key: &mut FlowKey) -> Result<Range<usize>, DropReaso
     if bytes.len() < total_len {
         return Err(DropReason::Truncated);
     }
-    // RFC 1812 §5.2.2: a router verifies the header checksum. A sum over a right header folds to all ones.
-    if checksum::fold(checksum::sum(&bytes[..header_len], 0)) != 0xffff {
-        return Err(DropReason::Malformed);
-    }
     key.set_v4(ip.src, ip.dst);
     key.protocol = ip.protocol;
     mark_fragment(key, ip.fragment_offset(), ip.fragment.get() & Ipv4::MF != 0)?;
     Ok(header_len..total_len)
+}
+
+/// RFC 1812 §5.2.2: a router verifies the header checksum. A sum over a right header folds to all ones.
+fn header_sum_is_right(bytes: &[u8]) -> bool {
+    let header = Ipv4::ref_from_prefix(bytes).ok().and_then(|(ip, _)| bytes.get(..ip.header_len()));
+    header.is_some_and(|header| checksum::fold(checksum::sum(header, 0)) == 0xffff)
 }
 
 /// Returns where the payload is, from the IP header, behind the extension headers (RFC 8200 §4).

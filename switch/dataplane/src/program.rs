@@ -24,8 +24,8 @@ pub enum Action {
     Rule(u16),
     /// Takes the outer VLAN tag off.
     PopVlan,
-    /// Puts a VLAN tag on.
-    PushVlan(VlanId),
+    /// Puts a VLAN id into the frame's tag, whose priority stays; a frame without a tag gets one.
+    SetVlan(VlanId),
     /// Routes: checks TTL and MTU, decrements the TTL, sets the MACs of `snapshot.rewrites[i]`.
     Route(u16),
     /// Wraps up for another node: `snapshot.tunnels[i]`.

@@ -36,10 +36,11 @@ reasons! {
         Truncated = "truncated", "shorter than its headers say";
         Malformed = "malformed", "an IP header that no host may send (version, length or header checksum)";
         TinyFragment = "tiny_fragment", "a fragment made to hide TCP flags (RFC 1858 §3)";
-        BadSource = "bad_source", "a group address as source MAC";
+        BadSource = "bad_source", "a group address, or none (all zeros), as source MAC";
         Spoofed = "spoofed", "source addresses that are not those of an endpoint on the port";
         NoEndpoint = "no_endpoint", "a pod port without an endpoint";
-        VlanNotAllowed = "vlan_not_allowed", "a VLAN tag that the port does not carry, or none where one is needed";
+        VlanNotAllowed = "vlan_not_allowed", "a VLAN tag that the port does not carry, or none where one is needed, or one that hides what is behind it";
+        Reserved = "reserved", "to an address that bridges do not forward (802.1Q-2018 table 8-1): pause, LACP, LLDP and the like";
         NotForGateway = "not_for_gateway", "a routed network's frame whose destination MAC is not the gateway's";
         Multicast = "multicast", "multicast or broadcast in a routed network";
         NotIp = "not_ip", "neither IP nor ARP, in a routed network";
@@ -80,7 +81,7 @@ impl DropReason {
             }
             Self::NoEndpoint | Self::VlanNotAllowed => "port",
             Self::Spoofed => "endpoints",
-            Self::NotForGateway | Self::Multicast | Self::NotIp | Self::Ignored => "network",
+            Self::Reserved | Self::NotForGateway | Self::Multicast | Self::NotIp | Self::Ignored => "network",
             Self::Isolated | Self::NoRoute | Self::NotOurs | Self::TunnelNested => "routes",
             Self::NeighbourUnresolved => "peers",
             Self::SamePort => "fdb",

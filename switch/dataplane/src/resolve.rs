@@ -7,7 +7,7 @@ mod bridged;
 mod notes;
 mod routed;
 
-use weft_wire::{NetworkId, PeerId, PortId};
+use weft_wire::{Mac, NetworkId, PeerId, PortId, ethertype};
 
 pub use notes::Note;
 use notes::Notes;
@@ -15,6 +15,7 @@ use notes::Notes;
 use crate::{
     key::{FlowKey, Origin},
     mailbox::Learn,
+    parse::Flaw,
     program::{Action, Program, Verdict},
     reason::DropReason,
     rules::Step,
@@ -45,6 +46,23 @@ pub fn resolve(key: &FlowKey, snapshot: &Snapshot) -> Resolved {
     resolve_noting(key, snapshot, &mut ())
 }
 
+/// Whether a frame that is not sound is relayed like any other, by its MACs (802.1D-2004 §7.7: a bridge looks at nothing
+/// else). Not by a router; nor where its sender may speak for certain addresses only, or a rule is about what can't be
+/// read: whoever receives it may read it otherwise.
+pub fn relays_flawed(key: &FlowKey, flaw: Flaw, snapshot: &Snapshot) -> bool {
+    let Some((port, ingress)) = arrived_by(key, snapshot) else { return false };
+    let network = network_of(key, key.origin(), ingress).ok().flatten();
+    let Some((id, network)) = network.and_then(|id| Some((id, snapshot.network(id)?))) else { return false };
+    let is_bound = || {
+        let endpoint = snapshot.endpoint(id, key.src_mac);
+        ingress.role == Role::Pod && endpoint.is_some_and(|endpoint| !endpoint.addresses.is_empty())
+    };
+    let is_readable = flaw == Flaw::Checksum;
+    network.mode == Mode::Bridged
+        && (is_readable
+            || !(is_bound() || key.ethertype != ethertype::ARP && snapshot.rules.look_inside(port, id)))
+}
+
 /// Decides a flow, and says by which tables.
 pub fn explain(key: &FlowKey, snapshot: &Snapshot) -> (Resolved, Vec<Note>) {
     let mut notes = Vec::new();
@@ -58,6 +76,10 @@ fn resolve_noting(key: &FlowKey, snapshot: &Snapshot, notes: &mut impl Notes) ->
     };
     // From here on a packet that came through a tunnel looks like one of the uplink's.
     let (origin, key) = (key.origin(), &key.arrived_by(port));
+    // No station has it: it is not to be learnt, and nobody could answer.
+    if key.src_mac == Mac::ZERO {
+        return dropped(program, DropReason::BadSource);
+    }
     let network = network_of(key, origin, ingress);
     notes.add(Note::Arrived { port, network: network.ok().flatten() });
     let mut rewritten = *key;
@@ -71,18 +93,18 @@ fn resolve_noting(key: &FlowKey, snapshot: &Snapshot, notes: &mut impl Notes) ->
     };
     let peer = origin.tunnel().map(|(peer, _)| peer);
     let arrival = Arrival { port, ingress, network, peer };
-    // Inside the switch frames are untagged. A rule may have taken the tag off already: go by what the packet looks like.
+    let found = network.and_then(|id| Some((id, snapshot.network(id)?)));
+    if let Some((id, network)) = found
+        && network.mode == Mode::Bridged
+    {
+        return bridged::resolve((key, &rewritten), (id, network), &arrival, snapshot, program, notes);
+    }
+    // What is routed leaves untagged. A rule may have taken the tag off already: go by what the packet looks like.
     let tagged = program;
     if rewritten.vlan().is_some() {
         program.push(Action::PopVlan);
     }
-    let found = network.and_then(|id| Some((id, snapshot.network(id)?)));
-    let resolved = match found {
-        Some((id, network)) if network.mode == Mode::Bridged => {
-            bridged::resolve((key, &rewritten), (id, network), &arrival, snapshot, program, notes)
-        }
-        _ => routed::resolve(key, &rewritten, &arrival, snapshot, program, notes),
-    };
+    let resolved = routed::resolve(key, &rewritten, &arrival, snapshot, program, notes);
     match resolved.program.verdict() {
         // The slow path tells a packet's network by its tag, and answers with the same.
         Verdict::Punt(_) => Resolved { program: tagged.ending(resolved.program.verdict()), ..resolved },
@@ -137,14 +159,19 @@ fn apply_rules(
     notes: &mut impl Notes,
 ) -> (Program, Option<Verdict>) {
     let mut from = 0;
+    // Tags that lie below the one in the key, because rules have put others on top.
+    let mut below = Vec::new();
     while let Some((index, rule)) = snapshot.rules.next_match(from, key, network) {
         program.push(Action::Rule(index as u16));
         notes.add(Note::Rule(index as u16));
         for step in &rule.steps {
             match step {
                 Step::Set(field) => field.apply_to_key(key),
-                Step::PushVlan(vlan) => key.tag = (key.tag & 0x6000) | FlowKey::TAGGED | vlan.get(),
-                Step::PopVlan => key.tag &= 0x6000,
+                Step::PushVlan(vlan) => {
+                    below.push(key.tag);
+                    key.tag = (key.tag & 0x6000) | FlowKey::TAGGED | vlan.get();
+                }
+                Step::PopVlan => key.tag = below.pop().unwrap_or(key.tag & 0x6000),
                 Step::Mirror(_) | Step::Police(_) => {}
             }
         }

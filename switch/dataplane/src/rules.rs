@@ -4,6 +4,7 @@ mod tree;
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use weft_wire::{Mac, NetworkId, PortId, VlanId, ethertype, ip::proto};
 
 use crate::{key::FlowKey, police::Policer, program::Verdict, stats::RuleStats};
@@ -98,6 +99,16 @@ impl Match {
             })
     }
 
+    /// It asks for something that Ethernet does not tell.
+    fn looks_inside(&self) -> bool {
+        self.src.is_some()
+            || self.dst.is_some()
+            || self.protocol.is_some()
+            || self.src_port.is_some()
+            || self.dst_port.is_some()
+            || self.tcp_flags.is_some()
+    }
+
     fn ports_match(&self, key: &FlowKey, is_ip: bool) -> bool {
         if self.src_port.is_none() && self.dst_port.is_none() {
             return true;
@@ -171,6 +182,8 @@ pub struct RuleTable {
     rules: Vec<Rule>,
     tree: tree::Tree,
     tcp_flags: bool,
+    /// Ports and networks (none: any) of the rules that look further than Ethernet.
+    inside: HashSet<(Option<PortId>, Option<NetworkId>)>,
     /// By [`PortId::index`], as far as rules name ports.
     cross_connects: Vec<Option<CrossConnect>>,
 }
@@ -208,14 +221,23 @@ impl RuleTable {
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
         let tcp_flags = rules.iter().any(|rule| rule.matching.tcp_flags.is_some());
         let cross_connects = cross_connects(&rules);
+        let inside = rules.iter().map(|rule| &rule.matching).filter(|matching| matching.looks_inside());
+        let inside = inside.map(|matching| (matching.port, matching.network)).collect();
         let tree = tree::Tree::new(&rules.iter().map(|rule| &rule.matching).collect::<Vec<_>>());
-        Self { rules, tree, tcp_flags, cross_connects }
+        Self { rules, tree, tcp_flags, inside, cross_connects }
     }
 
     /// Whether any rule looks at TCP flags: then flow keys must carry them.
     #[inline]
     pub fn wants_tcp_flags(&self) -> bool {
         self.tcp_flags
+    }
+
+    /// Whether some rule that may be about frames of a port and a network asks for more than Ethernet tells.
+    pub fn look_inside(&self, port: PortId, network: NetworkId) -> bool {
+        [None, Some(port)].into_iter().any(|port| {
+            [None, Some(network)].into_iter().any(|network| self.inside.contains(&(port, network)))
+        })
     }
 
     /// Where every frame of a port goes whatever is in it, and the rule that says so: the first rule that looks at the
@@ -240,6 +262,7 @@ impl RuleTable {
             rules: self.rules.iter().map(rule).collect(),
             tree: self.tree.clone(),
             tcp_flags: self.tcp_flags,
+            inside: self.inside.clone(),
             cross_connects: self.cross_connects.clone(),
         }
     }

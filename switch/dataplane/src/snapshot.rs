@@ -90,6 +90,8 @@ pub struct NetworkView {
     pub gateways: Vec<IpAddr>,
     /// Answer ARP and ND for known endpoints (bridged).
     pub suppress: bool,
+    /// Forward LLDP, which bridges keep to themselves (bridged).
+    pub forward_lldp: bool,
     /// Where flooded frames go, with the tag they need there.
     pub members: Vec<(PortId, Option<VlanId>)>,
     /// Its place among the networks that each peer has tunnels for.

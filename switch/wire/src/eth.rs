@@ -35,6 +35,12 @@ impl Mac {
         self.0[0] & 1 == 1
     }
 
+    /// 01-80-C2-00-00-00 to 0F: what bridges say to their neighbours, which no bridge of customer VLANs forwards (802.1Q-2018
+    /// §8.6.3, table 8-1).
+    pub const fn is_reserved(self) -> bool {
+        matches!(self.0, [0x01, 0x80, 0xc2, 0, 0, 0x00..=0x0f])
+    }
+
     /// A locally administered unicast address made from `seed`: same seed, same address.
     pub fn local(seed: &str) -> Self {
         // FNV-1a, 64 bit: stable across versions, unlike the standard hasher.
@@ -103,6 +109,8 @@ pub mod ethertype {
     pub const SERVICE_VLAN: u16 = 0x88a8;
     /// Internet Protocol version 6.
     pub const IPV6: u16 = 0x86dd;
+    /// Link Layer Discovery Protocol (802.1AB).
+    pub const LLDP: u16 = 0x88cc;
 }
 
 /// An Ethernet II header.

@@ -160,6 +160,10 @@ fn network(spec: &NetworkSpec, gateway_mac: Mac) -> Result<Network, Invalid> {
         let remedy = "leave it out, or make the network bridged";
         return Err(Invalid::new(key("vlan"), "a routed network has no trunk ports", remedy));
     }
+    if mode == Mode::Routed && spec.forward_lldp {
+        let remedy = "leave it out, or make the network bridged";
+        return Err(Invalid::new(key("forward_lldp"), "a routed network forwards IP only", remedy));
+    }
     for gateway in &spec.gateways {
         addresses::check(key("gateways"), *gateway)?;
         if !spec.prefixes.iter().any(|prefix| prefix.contains(gateway)) {
@@ -183,6 +187,7 @@ fn network(spec: &NetworkSpec, gateway_mac: Mac) -> Result<Network, Invalid> {
         vlan: spec.vlan,
         ageing: Duration::from_secs(spec.ageing_s.max(1)),
         suppress: spec.suppress,
+        forward_lldp: spec.forward_lldp,
         vni: spec.vni,
     })
 }

@@ -88,12 +88,16 @@ pub fn describe(bytes: &[u8], len: usize) -> String {
 /// The packet in words, without its size.
 fn read(bytes: &[u8]) -> Option<PacketSpec> {
     let packet = LaxSlicedPacket::from_ethernet(bytes).ok()?;
-    let vlan = packet.vlan_ids().first().map(|vlan| vlan.value());
     let mut kind = u16::from_be_bytes([*bytes.get(12)?, *bytes.get(13)?]);
+    let mut vlan = None;
+    // A service tag (802.1ad) is none of the switch's: its frame is of EtherType 0x88a8.
     if kind == ethertype::VLAN {
+        vlan = packet.vlan_ids().first().map(|vlan| vlan.value());
         kind = bytes.get(16..18).map_or(kind, |kind| u16::from_be_bytes([kind[0], kind[1]]));
     }
-    let body = packet.net.as_ref().and_then(|net| body(net, packet.transport.as_ref()));
+    let is_read = matches!(kind, ethertype::IPV4 | ethertype::IPV6 | ethertype::ARP);
+    let net = packet.net.as_ref().filter(|_| is_read);
+    let body = net.and_then(|net| body(net, packet.transport.as_ref()));
     Some(PacketSpec { macs: macs(bytes), vlan, body: body.unwrap_or(Body::Other(kind)), size: None })
 }
 

@@ -26,6 +26,8 @@ const ROUTER: u8 = 0x80;
 const SOLICITED: u8 = 0x40;
 const OVERRIDE: u8 = 0x20;
 const TARGET_LINK_LAYER: u8 = 2;
+const ALL_NODES: (Ipv6Addr, Mac) =
+    (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), Mac([0x33, 0x33, 0, 0, 0, 1]));
 
 pub(super) fn answer(packet: &Packet<'_>, snapshot: &Snapshot) -> Answer {
     let Some(target) = target(packet) else { return Answer::Silence };
@@ -50,11 +52,18 @@ fn advertise(packet: &Packet<'_>, target: Ipv6Addr, mac: Mac) -> Option<Vec<u8>>
     let IpAddr::V6(asker) = packet.key.src_ip() else { return None };
     // Duplicate address detection asks from `::` and is answered to all nodes (RFC 4862 §5.4.3).
     let is_detection = asker.is_unspecified();
-    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-    let (to, to_mac) =
-        if is_detection { (all_nodes, Mac([0x33, 0x33, 0, 0, 0, 1])) } else { (asker, packet.key.src_mac) };
+    let (to, to_mac) = if is_detection { ALL_NODES } else { (asker, packet.key.src_mac) };
     let is_router = packet.network.is_none_or(|(_, network)| network.mode == Mode::Routed);
     let flags = OVERRIDE | if is_detection { 0 } else { SOLICITED } | if is_router { ROUTER } else { 0 };
+    advertisement(target, mac, flags, (to, to_mac))
+}
+
+/// Unasked, to everybody (RFC 4861 §7.2.6).
+pub(super) fn announcement(target: Ipv6Addr, mac: Mac, is_router: bool) -> Option<Vec<u8>> {
+    advertisement(target, mac, OVERRIDE | if is_router { ROUTER } else { 0 }, ALL_NODES)
+}
+
+fn advertisement(target: Ipv6Addr, mac: Mac, flags: u8, (to, to_mac): (Ipv6Addr, Mac)) -> Option<Vec<u8>> {
     let mut body = target.octets().to_vec();
     body.extend([TARGET_LINK_LAYER, 1]);
     body.extend(mac.0);

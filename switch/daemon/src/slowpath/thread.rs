@@ -20,7 +20,7 @@ use weft_dataplane::{
 use weft_pmd::{FramePool, sys};
 use weft_wire::PortId;
 
-use super::{Reply, answer, path_mtu};
+use super::{Reply, announce::Announcer, answer, path_mtu};
 
 /// ICMP errors per second, and at once: what Linux allows itself (net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst are 1000
 /// and 50; ip-sysctl).
@@ -85,7 +85,8 @@ impl SlowPath {
     /// Serves until stopped.
     pub fn run(mut self) {
         /// Only a bound for the case that nothing ever happens.
-        const SLEEP_MAX_MS: i32 = 1000;
+        const SLEEP_MAX_MS: u64 = 1000;
+        let mut announcer = Announcer::default();
         let start = Instant::now();
         let errors = Policer::new(Unit::Packets, ERRORS_PER_SECOND, ERRORS_BURST);
         while !self.stop.load(Ordering::Acquire) {
@@ -102,10 +103,15 @@ impl SlowPath {
             while let Some((port, errno)) = self.exits.vanished.pop() {
                 (self.report)(Report::Vanished { port, errno });
             }
-            let has_work = || self.exits.has_work() || self.stop.load(Ordering::Acquire);
+            let snapshot = self.reader.get().clone();
+            let (announcements, next_ns) = announcer.turn(&snapshot, now_ns);
+            self.send_all(announcements, &snapshot);
+            let sleep_ms = next_ns.map_or(SLEEP_MAX_MS, |next| next.saturating_sub(now_ns) / 1_000_000 + 1);
+            let has_work =
+                || self.exits.has_work() || self.reader.is_stale() || self.stop.load(Ordering::Acquire);
             self.exits.bell.sleep(has_work, |bell| {
                 // An error means there is nothing to wait for; the loop goes on at its own pace.
-                let _ = sys::wait_readable(std::iter::once(bell), SLEEP_MAX_MS);
+                let _ = sys::wait_readable(std::iter::once(bell), sleep_ms.min(SLEEP_MAX_MS) as i32);
             });
         }
         self.exits.drain(&mut self.pool);
@@ -130,6 +136,30 @@ impl SlowPath {
             }
         }
         self.pool.free(punt.frame);
+    }
+
+    /// Leaves many frames with the threads that own their ports' first queues, in batches.
+    fn send_all(&mut self, replies: Vec<Reply>, snapshot: &Snapshot) {
+        let mut batches: Vec<Vec<Outbound>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
+        let received = sys::cycles();
+        for Reply { port, bytes } in replies {
+            let Some(owner) = snapshot.port(port).and_then(|port| port.owners.first()) else {
+                self.counters.port_gone.add(1);
+                continue;
+            };
+            match self.pool.alloc_copy(&bytes) {
+                Some(frame) => {
+                    batches[owner.index()].push(Outbound { port, frame, hash: 0, made: true, received });
+                }
+                None => self.counters.no_frames.add(1),
+            }
+        }
+        for (mailbox, mut batch) in self.mailboxes.iter().zip(batches) {
+            if !batch.is_empty() && mailbox.push(&mut batch).is_err() {
+                self.counters.handoff_full.add(batch.len() as u64);
+                batch.into_iter().for_each(|outbound| self.pool.free(outbound.frame));
+            }
+        }
     }
 
     /// Leaves a frame with the thread that owns the port's first queue.

@@ -42,7 +42,7 @@ impl View<'_> {
         let action = |action: &Action| match action {
             Action::Rule(index) => format!("rule:{}", names.rule(*index)),
             Action::PopVlan => "pop_vlan".into(),
-            Action::PushVlan(vlan) => format!("push_vlan:{vlan}"),
+            Action::SetVlan(vlan) => format!("set_vlan:{vlan}"),
             Action::Encap(index) => format!("encap:{}", self.peer_of_tunnel(*index)),
             Action::Route(index) => match self.snapshot.rewrites.get(usize::from(*index)) {
                 Some(rewrite) => format!("route:{}", rewrite.dst()),

@@ -39,6 +39,9 @@ impl View<'_> {
             None if traced.decided == Stage::Receive => {
                 steps.add("receive", "rules", "a cross-connect: no header is looked at");
             }
+            None if traced.program.is_some() => {
+                steps.add("parse", "", "headers are not sound: relayed by its MACs, as bridges do");
+            }
             None => {}
         }
         if traced.key.is_some() {
@@ -179,7 +182,7 @@ impl View<'_> {
                     }
                 }
                 Action::PopVlan => steps.add("act", "pop_vlan", "takes the tag off"),
-                Action::PushVlan(vlan) => steps.add("act", "push_vlan", format!("puts tag {vlan} on")),
+                Action::SetVlan(vlan) => steps.add("act", "set_vlan", format!("leaves with tag {vlan}")),
                 Action::Route(index) => {
                     let to = self.snapshot.rewrites.get(usize::from(index));
                     let text = to.map_or_else(String::new, |rewrite| {

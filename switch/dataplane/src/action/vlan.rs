@@ -1,4 +1,5 @@
-//! 802.1Q tags.
+//! 802.1Q tags. [`Headers`] say whether a frame has one: its own, as `parse` found it, or one that a rule put on. What
+//! follows that tag, other tags included, is payload.
 
 use weft_pmd::{Frame, FramePool};
 use weft_wire::{VlanId, eth::VlanTag, ethertype};
@@ -27,6 +28,25 @@ pub(super) fn push(
     Ok(())
 }
 
+/// Puts another VLAN id into the frame's tag: priority (PCP) and drop eligibility (DEI) stay, as a bridge regenerates them
+/// unless told otherwise (802.1Q-2018 §6.9.3, §6.9.4). A frame without a tag gets one of priority 0.
+pub(super) fn set(
+    frame: &mut Frame,
+    headers: &mut Headers,
+    vlan: VlanId,
+    pool: &FramePool,
+) -> Result<(), Verdict> {
+    if !headers.is_tagged() {
+        return push(frame, headers, vlan, pool);
+    }
+    if let Some([high, low]) = pool.bytes_mut(frame).get_mut(MACS + 2..).and_then(|tci| tci.first_chunk_mut())
+    {
+        let [id_high, id_low] = vlan.get().to_be_bytes();
+        (*high, *low) = (*high & 0xf0 | id_high, id_low);
+    }
+    Ok(())
+}
+
 /// Takes the outer tag off; a frame without one is left alone.
 pub(super) fn pop(frame: &mut Frame, headers: &mut Headers, pool: &FramePool) {
     let bytes = pool.bytes_mut(frame);
@@ -36,7 +56,11 @@ pub(super) fn pop(frame: &mut Frame, headers: &mut Headers, pool: &FramePool) {
     }
     bytes.copy_within(..MACS, TAG);
     pool.pull_front(frame, TAG);
-    shift(frame, headers, -(TAG as i16));
+    if headers.is_tagged() {
+        shift(frame, headers, -(TAG as i16));
+    } else {
+        frame.shift_offload(-(TAG as i32)); // a rule reached for a tag of the payload's
+    }
 }
 
 fn shift(frame: &mut Frame, headers: &mut Headers, by: i16) {

@@ -31,6 +31,9 @@ pub(super) fn resolve(
         Ok(learn) => learn,
         Err(reason) => return dropped(program, reason),
     };
+    if now.dst_mac.is_reserved() && !(network.forward_lldp && now.ethertype == ethertype::LLDP) {
+        return dropped(program, DropReason::Reserved);
+    }
     notes.add(Note::Source { mac: key.src_mac, learnt: arrival.ingress.role != Role::Pod });
     program.learnt = arrival.ingress.role != Role::Pod;
     let station = destination(now, id, snapshot);
@@ -38,8 +41,9 @@ pub(super) fn resolve(
     let end = match station {
         Some(Station::Local { port, .. }) if port == arrival.port => Verdict::Drop(DropReason::SamePort),
         Some(Station::Local { port, vlan }) => {
-            if let Some(vlan) = vlan {
-                program.push(Action::PushVlan(vlan));
+            match vlan {
+                Some(vlan) => program.push(Action::SetVlan(vlan)),
+                None => untag(now, &mut program),
             }
             Verdict::Forward(port)
         }
@@ -47,14 +51,23 @@ pub(super) fn resolve(
         Some(Station::Remote(_)) if arrival.peer.is_some() => Verdict::Drop(DropReason::SamePort),
         Some(Station::Remote(peer)) => match snapshot.tunnel_to(peer, Some(id)) {
             Some((port, tunnel)) => {
+                untag(now, &mut program); // RFC 7348 §6.1
                 program.push(Action::Encap(tunnel));
                 Verdict::Forward(port)
             }
             None => Verdict::Drop(DropReason::NeighbourUnresolved),
         },
+        // Each member's copy gets the tag that it needs.
         None => suppressed(now, id, network, snapshot).map_or(Verdict::Flood(id), Verdict::Punt),
     };
     Resolved { program: program.ending(end), learn }
+}
+
+/// Takes the tag off, if there is one. Its priority goes with it: what leaves untagged has none (802.1Q-2018 §6.9.2).
+fn untag(now: &FlowKey, program: &mut Program) {
+    if now.vlan().is_some() {
+        program.push(Action::PopVlan);
+    }
 }
 
 /// Checks the source address (pod ports) or learns it (access and trunk ports, tunnels).
@@ -65,7 +78,14 @@ fn source(
     snapshot: &Snapshot,
 ) -> Result<Option<Learn>, DropReason> {
     match (snapshot.endpoint(id, key.src_mac), arrival.ingress.role == Role::Pod) {
-        (Some(endpoint), _) if endpoint.port == arrival.port && owns_address(endpoint, key) => Ok(None),
+        (Some(endpoint), _) if endpoint.port == arrival.port && owns_address(endpoint, key) => {
+            // Behind a tag that is not the bridge's to read, addresses could be anybody's.
+            let is_tagged = matches!(key.ethertype, ethertype::VLAN | ethertype::SERVICE_VLAN);
+            match is_tagged && !endpoint.addresses.is_empty() {
+                true => Err(DropReason::VlanNotAllowed),
+                false => Ok(None),
+            }
+        }
         // A pod's MAC from elsewhere, or any other MAC from a pod's port.
         (Some(_), _) | (None, true) => Err(DropReason::Spoofed),
         (None, false) => {

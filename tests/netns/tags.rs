@@ -1,0 +1,102 @@
+//! Tags and priorities through the real kernel, which takes tags out of frames and tells of them beside.
+
+use weft_tests::{
+    daemon::Weftd,
+    netns::{NetNs, require_root, veth},
+    packets::{tags_of, with_tags},
+    wire::Wire,
+};
+
+const CONFIG: &str = r#"
+[node]
+name = "node"
+control = "CONTROL"
+[pmd]
+cores = [1]
+memory_mib = 64
+[[network]]
+name = "lan"
+mode = "bridged"
+vlan = 10
+[[port]]
+name = "t"
+kind = "packet"
+role = "trunk"
+networks = ["lan"]
+device = "t"
+[[port]]
+name = "u"
+kind = "packet"
+role = "trunk"
+networks = ["lan"]
+device = "u"
+[[port]]
+name = "v"
+kind = "xsk"
+role = "trunk"
+networks = ["lan"]
+device = "v"
+[[port]]
+name = "x"
+kind = "packet"
+role = "access"
+network = "lan"
+device = "x"
+[[port]]
+name = "y"
+kind = "xsk"
+role = "access"
+network = "lan"
+device = "y"
+"#;
+
+/// A broadcast that carries its number.
+fn frame(number: u8) -> Vec<u8> {
+    let macs = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 7];
+    [&macs[..], &[0x88, 0xb5], b"weft-tags", &[number; 40]].concat()
+}
+
+#[test]
+fn service_tags_and_priorities_pass_the_kernel() {
+    if !require_root() {
+        return;
+    }
+    let (node, other) = (NetNs::new("node"), NetNs::new("other"));
+    let ports = ["t", "u", "v", "x", "y"];
+    for port in ports {
+        veth(&node, port, &other, port, 1);
+    }
+    let weftd = Weftd::start(&node, CONFIG);
+    let mut wires = ports.map(|port| Wire::open(&other, port));
+    // From a port, with these tags: what access ports and trunks get.
+    let cases: [(usize, &[u32], Option<[&str; 2]>); 12] = [
+        (0, &[0x8100_b00a], Some(["88b5", "8100b00a 88b5"])), // priority 5, drop eligible
+        (2, &[0x8100_b00a], Some(["88b5", "8100b00a 88b5"])),
+        (0, &[0x88a8_000a], None),
+        (2, &[0x88a8_000a], None),
+        (0, &[0x8100_e00a, 0x8100_0014], Some(["81000014 88b5", "8100e00a 81000014 88b5"])),
+        (0, &[0x8100_000a, 0x88a8_0014], Some(["88a80014 88b5", "8100000a 88a80014 88b5"])),
+        (3, &[0x88a8_a12c], Some(["88a8a12c 88b5", "8100000a 88a8a12c 88b5"])),
+        (4, &[0x88a8_a12c], Some(["88a8a12c 88b5", "8100000a 88a8a12c 88b5"])),
+        (3, &[0x8100_a000], Some(["88b5", "8100a00a 88b5"])), // a priority tag
+        (4, &[0x8100_a000], Some(["88b5", "8100a00a 88b5"])),
+        (3, &[0x8100_0000, 0x8100_0014], None),
+        (3, &[0x8100_000a], None),
+    ];
+    for (number, (from, tags, expected)) in cases.into_iter().enumerate() {
+        let sent = with_tags(&frame(number as u8), tags);
+        let is_this = |bytes: &[u8]| bytes.ends_with(&frame(number as u8)[14..]);
+        wires[from].send(&sent);
+        for to in (0..ports.len()).filter(|to| *to != from) {
+            let seconds = if expected.is_some() { 5.0 } else { 0.2 };
+            let got: Vec<String> =
+                wires[to].frames(seconds, 1, is_this).iter().map(|bytes| tags_of(bytes)).collect();
+            let [access, trunk] = expected.map_or([None; 2], |both| both.map(Some));
+            let wanted = if to < 3 { trunk } else { access };
+            let what = format!("{} from {} to {}", tags_of(&sent), ports[from], ports[to]);
+            assert_eq!(got, Vec::from_iter(wanted), "{what}");
+        }
+    }
+    let refused: u64 = ports.iter().map(|port| weftd.drops(port, "vlan_not_allowed")).sum();
+    assert_eq!(refused, 4);
+}
