@@ -20,7 +20,10 @@ use crate::{
     table::flow::FlowTable,
 };
 
+mod control;
 mod plain;
+
+pub use control::icmp_sum_is_right;
 
 /// Where a packet's headers start, bytes from the frame's start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -154,6 +157,10 @@ pub fn parse_packet(packet: &[u8]) -> Result<(FlowKey, Headers), DropReason> {
     let mut headers = Headers { l3: l3 as u16, l4: l4 as u16, kind, tcp_flags: 0 };
     if matches!(kind, L3::Ipv4 | L3::Ipv6) && key.tag & FlowKey::LATER_FRAGMENT == 0 {
         headers.tcp_flags = parse_l4(&packet[l4..l3 + payload.end], &mut key)?;
+        if key.icmp_type().is_some() {
+            let (ip, message) = packet[l3..l3 + payload.end].split_at(payload.start);
+            control::read(ip, message, &mut key)?;
+        }
     }
     Ok((key, headers))
 }
