@@ -280,7 +280,8 @@ fn the_nodes_addresses_are_ones_that_it_can_have() {
         assert!(error.contains("node.addresses: ") && error.contains(says), "{address}: {error}");
     }
     let text = "[node]\nname = \"x\"\naddresses = [\"169.254.20.10\", \"192.0.2.1\", \"2001:db8::1\"]";
-    let desired = Desired::try_from(&config::parse(text).expect("it parses")).expect("a DNS cache's is right");
+    let desired =
+        Desired::try_from(&config::parse(text).expect("it parses")).expect("a DNS cache's is right");
     assert_eq!(desired.node.source(true), Some("192.0.2.1".parse().expect("an address")));
 }
 

@@ -101,7 +101,8 @@ fn wrapped(inner: &[u8]) -> Vec<u8> {
 fn a_pods_arp_is_about_itself() {
     let a = || eth(A, ALL);
     let other = |arp: Arp<'static>, mac: &'static str| Arp { sender_mac: Some(mac), ..arp };
-    let (request, reply, probe) = (says(1, "10.9.0.5", "10.9.0.9"), says(2, "10.9.0.5", "10.9.0.9"), says(1, "0.0.0.0", "10.9.0.5"));
+    let (request, reply, probe) =
+        (says(1, "10.9.0.5", "10.9.0.9"), says(2, "10.9.0.5", "10.9.0.9"), says(1, "0.0.0.0", "10.9.0.5"));
     check_fates(
         LAN,
         vec![
@@ -113,11 +114,21 @@ fn a_pods_arp_is_about_itself() {
             ("probe", "a", a().arp_packet(probe), FROM_A),
             ("link-local", "a", a().arp_packet(says(1, "169.254.0.5", "169.254.0.5")), FROM_A),
             ("link-local probe", "a", a().arp_packet(says(1, "0.0.0.0", "169.254.0.5")), FROM_A),
-            ("its listed link-local", "b", eth(B, ALL).arp_packet(says(2, "169.254.0.6", "10.9.0.9")), FROM_B),
+            (
+                "its listed link-local",
+                "b",
+                eth(B, ALL).arp_packet(says(2, "169.254.0.6", "10.9.0.9")),
+                FROM_B,
+            ),
             // Lies.
             ("b's link-local", "a", a().arp_packet(says(2, "169.254.0.6", "10.9.0.9")), "spoofed"),
             ("probe for b's link-local", "a", a().arp_packet(says(1, "0.0.0.0", "169.254.0.6")), "spoofed"),
-            ("not the one it lists", "b", eth(B, ALL).arp_packet(says(2, "169.254.0.66", "10.9.0.9")), "spoofed"),
+            (
+                "not the one it lists",
+                "b",
+                eth(B, ALL).arp_packet(says(2, "169.254.0.66", "10.9.0.9")),
+                "spoofed",
+            ),
             ("reply for b", "a", a().arp_packet(says(2, "10.9.0.6", "10.9.0.9")), "spoofed"),
             ("request as b", "a", a().arp_packet(says(1, "10.9.0.6", "10.9.0.9")), "spoofed"),
             ("announcement of b's", "a", a().arp_packet(says(1, "10.9.0.6", "10.9.0.6")), "spoofed"),
@@ -148,7 +159,12 @@ fn nothing_is_hidden_behind_more_tags() {
         LAN,
         vec![
             ("two tags", "a", behind(&[0x81, 0, 0, 0, 0x81, 0, 0, 0]), "vlan_not_allowed"),
-            ("customer behind priority", "a", behind(&[0x81, 0, 0xe0, 0, 0x88, 0xa8, 0, 0]), "vlan_not_allowed"),
+            (
+                "customer behind priority",
+                "a",
+                behind(&[0x81, 0, 0xe0, 0, 0x88, 0xa8, 0, 0]),
+                "vlan_not_allowed",
+            ),
             ("service tag", "a", behind(&[0x88, 0xa8, 0, 0]), "vlan_not_allowed"),
             ("of a VLAN", "a", behind(&[0x81, 0, 0, 10]), "vlan_not_allowed"),
         ],
@@ -182,24 +198,64 @@ fn a_pods_advertisements_are_about_itself() {
         vec![
             ("own", "a", to_all(&own), FROM_A),
             ("own to b", "a", eth(A, B).icmp6(&advertisement("fd09::5", "fd09::6", "fd09::5", A)), "b"),
-            ("second, from the first", "a", to_all(&advertisement("fd09::5", "ff02::1", "fd09::55", A)), FROM_A),
-            ("second, from link-local", "a", to_all(&advertisement("fe80::5", "ff02::1", "fd09::55", A)), FROM_A),
+            (
+                "second, from the first",
+                "a",
+                to_all(&advertisement("fd09::5", "ff02::1", "fd09::55", A)),
+                FROM_A,
+            ),
+            (
+                "second, from link-local",
+                "a",
+                to_all(&advertisement("fe80::5", "ff02::1", "fd09::55", A)),
+                FROM_A,
+            ),
             ("link-local", "a", to_all(&advertisement("fe80::5", "ff02::1", "fe80::5", A)), FROM_A),
-            ("link-local of its MAC", "a", to_all(&advertisement("fe80::ff:fe00:a", "ff02::1", "fe80::ff:fe00:a", A)), FROM_A),
+            (
+                "link-local of its MAC",
+                "a",
+                to_all(&advertisement("fe80::ff:fe00:a", "ff02::1", "fe80::ff:fe00:a", A)),
+                FROM_A,
+            ),
             ("without option", "a", to_all(&own.clone().with(|it| it.body.truncate(16))), FROM_A),
             ("extension", "a", to_all(&extended(&own, 0, &hop_by_hop)), FROM_A),
-            ("listed link-local", "b", eth(B, ALL_NODES).icmp6(&advertisement("fe80::6", "ff02::1", "fe80::6", B)), FROM_B),
+            (
+                "listed link-local",
+                "b",
+                eth(B, ALL_NODES).icmp6(&advertisement("fe80::6", "ff02::1", "fe80::6", B)),
+                FROM_B,
+            ),
             ("priority tag", "a", eth(A, ALL_NODES).vlan(0).icmp6(&own), FROM_A),
             // Lies.
             ("b's", "a", to_all(&lie), "spoofed"),
-            ("b's, from link-local", "a", to_all(&advertisement("fe80::5", "ff02::1", "fd09::6", A)), "spoofed"),
+            (
+                "b's, from link-local",
+                "a",
+                to_all(&advertisement("fe80::5", "ff02::1", "fd09::6", A)),
+                "spoofed",
+            ),
             ("b's, from b's", "a", to_all(&advertisement("fd09::6", "ff02::1", "fd09::6", A)), "spoofed"),
-            ("b's, unicast", "a", eth(A, B).icmp6(&advertisement("fd09::5", "fd09::6", "fd09::6", A)), "spoofed"),
+            (
+                "b's, unicast",
+                "a",
+                eth(A, B).icmp6(&advertisement("fd09::5", "fd09::6", "fd09::6", A)),
+                "spoofed",
+            ),
             ("b's, without option", "a", to_all(&lie.clone().with(|it| it.body.truncate(16))), "spoofed"),
             ("b's link-local", "a", to_all(&advertisement("fe80::5", "ff02::1", "fe80::6", A)), "spoofed"),
-            ("b's link-local by MAC", "a", to_all(&advertisement("fe80::5", "ff02::1", "fe80::ff:fe00:b", A)), "spoofed"),
+            (
+                "b's link-local by MAC",
+                "a",
+                to_all(&advertisement("fe80::5", "ff02::1", "fe80::ff:fe00:b", A)),
+                "spoofed",
+            ),
             ("as b's link-local", "a", to_all(&advertisement("fe80::6", "ff02::1", "fe80::6", A)), "spoofed"),
-            ("not the one it lists", "b", eth(B, ALL_NODES).icmp6(&advertisement("fe80::66", "ff02::1", "fe80::66", B)), "spoofed"),
+            (
+                "not the one it lists",
+                "b",
+                eth(B, ALL_NODES).icmp6(&advertisement("fe80::66", "ff02::1", "fe80::66", B)),
+                "spoofed",
+            ),
             ("nobody's", "a", to_all(&advertisement("fd09::5", "ff02::1", "fd09::99", A)), "spoofed"),
             ("mapped", "a", to_all(&advertisement("fd09::5", "ff02::1", "::ffff:10.9.0.5", A)), "spoofed"),
             ("loopback", "a", to_all(&advertisement("fd09::5", "ff02::1", "::1", A)), "spoofed"),
@@ -224,8 +280,10 @@ fn a_pods_solicitations_are_about_itself() {
         let [.., a, b, c] = address(target);
         eth(A, &format!("33:33:ff:{a:02x}:{b:02x}:{c:02x}"))
     };
-    let asks = |src: &str, target: &str, mac: Option<&str>| group(target).icmp6(&solicitation(src, target, mac));
-    let router = |src: &str, option: &[u8]| eth(A, "33:33:00:00:00:02").icmp6(&discovery(133, src, "ff02::2", option));
+    let asks =
+        |src: &str, target: &str, mac: Option<&str>| group(target).icmp6(&solicitation(src, target, mac));
+    let router =
+        |src: &str, option: &[u8]| eth(A, "33:33:00:00:00:02").icmp6(&discovery(133, src, "ff02::2", option));
     check_fates(
         LAN,
         vec![
@@ -288,7 +346,12 @@ fn an_endpoint_without_addresses_takes_nobody_elses() {
             ("a's", "any", claims("fd09::5"), "spoofed"),
             ("a's, in a packet", "any", eth(ANY, X).udp("10.9.0.5", "10.9.0.9", (1, 2), 64, 4), "spoofed"),
             ("b's link-local", "any", claims("fe80::6"), "spoofed"),
-            ("another's MAC", "any", eth(ANY, ALL).arp_packet(Arp { sender_mac: Some(B), ..says(2, "10.9.0.77", "10.9.0.9") }), "spoofed"),
+            (
+                "another's MAC",
+                "any",
+                eth(ANY, ALL).arp_packet(Arp { sender_mac: Some(B), ..says(2, "10.9.0.77", "10.9.0.9") }),
+                "spoofed",
+            ),
         ],
     );
 }
@@ -310,7 +373,12 @@ fn nobody_else_speaks_for_an_endpoint() {
         LAN,
         vec![
             ("own", "x", x().arp_packet(arp("10.9.0.99")), FROM_X),
-            ("on behalf of others", "x", x().arp_packet(Arp { sender_mac: Some("02:00:00:00:00:ee"), ..arp("10.9.0.98") }), FROM_X),
+            (
+                "on behalf of others",
+                "x",
+                x().arp_packet(Arp { sender_mac: Some("02:00:00:00:00:ee"), ..arp("10.9.0.98") }),
+                FROM_X,
+            ),
             ("own", "x", all().icmp6(&own), FROM_X),
             ("for others", "x", all().icmp6(&advertisement("fd09::aa", "ff02::1", "fd09::ab", X)), FROM_X),
             ("asks for b", "x", all().icmp6(&solicitation("fd09::aa", "fd09::6", Some(X))), FROM_X),
@@ -323,14 +391,29 @@ fn nobody_else_speaks_for_an_endpoint() {
             ("b's", "t", x().vlan(10).arp_packet(arp("10.9.0.6")), "spoofed"),
             ("b's", "x", all().icmp6(&lie), "spoofed"),
             ("b's", "t", all().vlan(10).icmp6(&lie), "spoofed"),
-            ("b's link-local", "x", all().icmp6(&advertisement("fe80::aa", "ff02::1", "fe80::6", X)), "spoofed"),
+            (
+                "b's link-local",
+                "x",
+                all().icmp6(&advertisement("fe80::aa", "ff02::1", "fe80::6", X)),
+                "spoofed",
+            ),
             ("as b", "x", all().icmp6(&solicitation("fd09::6", "fd09::9", Some(X))), "spoofed"),
             ("b's MAC", "x", x().arp_packet(Arp { sender_mac: Some(B), ..arp("10.9.0.99") }), "spoofed"),
             ("b's MAC", "x", all().icmp6(&advertisement("fd09::aa", "ff02::1", "fd09::aa", B)), "spoofed"),
             ("a router: b is there", "x", on_link(X), "spoofed"),
             // Through a tunnel.
-            ("own", "uplink", tunnelled(&eth("02:00:00:00:00:dd", ALL).arp_packet(arp("10.9.0.88"))), FROM_PEER),
-            ("b's", "uplink", tunnelled(&eth("02:00:00:00:00:dd", ALL).arp_packet(arp("10.9.0.6"))), "spoofed"),
+            (
+                "own",
+                "uplink",
+                tunnelled(&eth("02:00:00:00:00:dd", ALL).arp_packet(arp("10.9.0.88"))),
+                FROM_PEER,
+            ),
+            (
+                "b's",
+                "uplink",
+                tunnelled(&eth("02:00:00:00:00:dd", ALL).arp_packet(arp("10.9.0.6"))),
+                "spoofed",
+            ),
             ("b's", "uplink", tunnelled(&eth("02:00:00:00:00:dd", ALL_NODES).icmp6(&lie)), "spoofed"),
         ],
     );
@@ -376,7 +459,9 @@ fn a_known_stations_link_local_address_is_its_own() {
 #[test]
 fn suppression_answers_what_is_true() {
     let config = LAN.replacen("vlan = 10", "vlan = 10\nsuppress = true", 1);
-    let asks = |src: &str, target: &str, mac: Option<&str>| eth(A, "33:33:ff:00:00:06").icmp6(&solicitation(src, target, mac));
+    let asks = |src: &str, target: &str, mac: Option<&str>| {
+        eth(A, "33:33:ff:00:00:06").icmp6(&solicitation(src, target, mac))
+    };
     check_fates(
         &config,
         vec![
@@ -390,7 +475,12 @@ fn suppression_answers_what_is_true() {
             ("detects b's", "a", asks("::", "fd09::6", None), "spoofed"),
             ("probes b's", "a", eth(A, ALL).arp_packet(says(1, "0.0.0.0", "10.9.0.6")), "spoofed"),
             ("from the trunk", "t", eth(X, ALL).vlan(10).arp_packet(says(1, "10.9.0.99", "10.9.0.6")), "t"),
-            ("from the trunk, as b", "t", eth(X, ALL).vlan(10).arp_packet(says(1, "10.9.0.6", "10.9.0.5")), "spoofed"),
+            (
+                "from the trunk, as b",
+                "t",
+                eth(X, ALL).vlan(10).arp_packet(says(1, "10.9.0.6", "10.9.0.5")),
+                "spoofed",
+            ),
         ],
     );
 }

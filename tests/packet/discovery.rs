@@ -20,7 +20,8 @@ fn invalid() -> Vec<(&'static str, Message)> {
     let seek = || discovery(133, "fe80::a", "ff02::2", &link_layer(1, A));
     let route = || discovery(134, "fe80::a", "ff02::1", &[0; 8]);
     let about = |target: &str, of: &str| [address(target), address(of)].concat();
-    let redirect = |src: &str, target: &str, of: &str| discovery(137, src, "fd00:244::11", &about(target, of));
+    let redirect =
+        |src: &str, target: &str, of: &str| discovery(137, src, "fd00:244::11", &about(target, of));
     let fragment = |offset_more: u16| {
         let [a, b] = offset_more.to_be_bytes();
         move |it: &mut Message| it.extensions = (44, vec![58, 0, a, b, 0, 0, 0, 7])
@@ -38,14 +39,23 @@ fn invalid() -> Vec<(&'static str, Message)> {
         ("option longer than the message", ask().with(|it| it.body[17] = 2)),
         ("half an option", ask().with(|it| it.body.push(1))),
         ("nameless with MAC", solicitation("::", "fd00:244::1", Some(A))),
-        ("nameless, unicast", solicitation("::", "fd00:244::1", None).with(|it| it.ends.1 = address("fd00:244::1").into())),
-        ("nameless, to all", solicitation("::", "fd00:244::1", None).with(|it| it.ends.1 = address("ff02::1").into())),
+        (
+            "nameless, unicast",
+            solicitation("::", "fd00:244::1", None).with(|it| it.ends.1 = address("fd00:244::1").into()),
+        ),
+        (
+            "nameless, to all",
+            solicitation("::", "fd00:244::1", None).with(|it| it.ends.1 = address("ff02::1").into()),
+        ),
         // RFC 6980: not cut, not even in one piece.
         ("fragment", ask().with(fragment(1))),
         ("atomic fragment", ask().with(fragment(0))),
-        ("fragment behind options", ask().with(|it| {
-            it.extensions = (60, vec![44, 0, 1, 4, 0, 0, 0, 0, 58, 0, 0, 0, 0, 0, 0, 7]);
-        })),
+        (
+            "fragment behind options",
+            ask().with(|it| {
+                it.extensions = (60, vec![44, 0, 1, 4, 0, 0, 0, 0, 58, 0, 0, 0, 0, 0, 0, 7]);
+            }),
+        ),
         // §7.1.2
         ("advertisement: routed", say().with(|it| it.hop_limit = 64)),
         ("advertisement: checksum", say().with(|it| it.is_damaged = true)),
@@ -136,15 +146,46 @@ fn what_is_valid_is_answered() {
         vec![
             ("plain", "a", eth(A, GROUP).icmp6(&ask()), "a"),
             ("padded", "a", padded, "a"),
-            ("without option", "a", eth(A, GROUP).icmp6(&solicitation("fd00:244::10", "fd00:244::1", None)), "a"),
-            ("nonce", "a", eth(A, GROUP).icmp6(&ask().with(|it| it.body.extend([14, 1, 1, 2, 3, 4, 5, 6]))), "a"),
+            (
+                "without option",
+                "a",
+                eth(A, GROUP).icmp6(&solicitation("fd00:244::10", "fd00:244::1", None)),
+                "a",
+            ),
+            (
+                "nonce",
+                "a",
+                eth(A, GROUP).icmp6(&ask().with(|it| it.body.extend([14, 1, 1, 2, 3, 4, 5, 6]))),
+                "a",
+            ),
             ("hop-by-hop", "a", eth(A, GROUP).icmp6(&behind(0, &hop_by_hop)), "a"),
             ("detection", "a", eth(A, GROUP).icmp6(&solicitation("::", "fd00:244::11", None)), "a"),
-            ("unicast", "a", eth(A, "02:00:00:00:00:01").icmp6(&ask().with(|it| it.ends.1 = address("fd00:244::1").into())), "a"),
-            ("advertisement", "a", eth(A, ALL_NODES).icmp6(&advertisement("fd00:244::10", "ff02::1", "fd00:244::10", A)), "ignored"),
+            (
+                "unicast",
+                "a",
+                eth(A, "02:00:00:00:00:01")
+                    .icmp6(&ask().with(|it| it.ends.1 = address("fd00:244::1").into())),
+                "a",
+            ),
+            (
+                "advertisement",
+                "a",
+                eth(A, ALL_NODES).icmp6(&advertisement("fd00:244::10", "ff02::1", "fd00:244::10", A)),
+                "ignored",
+            ),
             // In a routed network the switch takes nobody's word for another's MAC either.
-            ("with b's MAC", "a", eth(A, GROUP).icmp6(&solicitation("fd00:244::10", "fd00:244::1", Some(B))), "spoofed"),
-            ("a router", "a", eth(A, ALL_NODES).icmp6(&discovery(134, "fe80::a", "ff02::1", &[0; 8])), "rogue_router"),
+            (
+                "with b's MAC",
+                "a",
+                eth(A, GROUP).icmp6(&solicitation("fd00:244::10", "fd00:244::1", Some(B))),
+                "spoofed",
+            ),
+            (
+                "a router",
+                "a",
+                eth(A, ALL_NODES).icmp6(&discovery(134, "fe80::a", "ff02::1", &[0; 8])),
+                "rogue_router",
+            ),
         ],
     );
 }

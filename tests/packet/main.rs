@@ -73,11 +73,16 @@ prefixes = ["fd00:244:1::/64"]
 
 /// One packet into a switch: the ports that something leaves by, and the port's drops by reason; empty where there are none.
 fn fate(sim: &mut Sim, port: &str, bytes: Vec<u8>) -> String {
-    let counts = |sim: &Sim| weft_dataplane::reason::DropReason::ALL.map(|reason| (reason, sim.drops(port, reason)));
+    let counts =
+        |sim: &Sim| weft_dataplane::reason::DropReason::ALL.map(|reason| (reason, sim.drops(port, reason)));
     let before = counts(sim);
     sim.put(port, bytes);
     sim.run();
-    let sent = sim.desired.ports.iter().flat_map(|it| sim.tape(&it.name).take().into_iter().map(|_| it.name.clone()));
+    let sent = sim
+        .desired
+        .ports
+        .iter()
+        .flat_map(|it| sim.tape(&it.name).take().into_iter().map(|_| it.name.clone()));
     let sent: Vec<String> = sent.collect();
     let more = |((reason, now), (_, then)): (&(weft_dataplane::reason::DropReason, u64), &(_, u64))| {
         (now > then).then(|| reason.word().to_owned())

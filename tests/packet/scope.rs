@@ -82,10 +82,25 @@ fn an_ipv4_address_in_an_ipv6_packet_is_nobodys() {
             vec![
                 ("own to pod", "a", eth(A, GATEWAY).udp(&own, &b, (1, 2), 64, 4), "martian_source"),
                 ("own to gateway", "a", eth(A, GATEWAY).ping(&own, "fd00:244::1", 64), "martian_source"),
-                ("to the node", "a", eth(A, GATEWAY).udp("fd00:244::10", &node, (1, 2), 64, 4), "martian_destination"),
-                ("ping to it", "a", eth(A, GATEWAY).ping("fd00:244::10", &mapped("10.244.0.1"), 64), "martian_destination"),
+                (
+                    "to the node",
+                    "a",
+                    eth(A, GATEWAY).udp("fd00:244::10", &node, (1, 2), 64, 4),
+                    "martian_destination",
+                ),
+                (
+                    "ping to it",
+                    "a",
+                    eth(A, GATEWAY).ping("fd00:244::10", &mapped("10.244.0.1"), 64),
+                    "martian_destination",
+                ),
                 // Solicited as a target: nobody has it.
-                ("who has it", "a", eth(A, "33:33:ff:00:02:01").icmp6(&solicitation("fd00:244::10", &node, Some(A))), ""),
+                (
+                    "who has it",
+                    "a",
+                    eth(A, "33:33:ff:00:02:01").icmp6(&solicitation("fd00:244::10", &node, Some(A))),
+                    "",
+                ),
             ],
         );
     }
@@ -110,27 +125,87 @@ fn link_local_addresses_stay_on_the_link() {
             ("ping from ::", "a", eth(A, GATEWAY).ping("::", "fd00:244::11", 64), "martian_source"),
             ("ping from ::", "a", eth(A, GATEWAY).ping("::", "fd00:244::1", 64), "martian_source"),
             ("udp", "a", eth(A, GATEWAY).udp("fe80::a", "fd00:244::11", (1, 2), 64, 4), "spoofed"),
-            ("to another node's pod", "a", eth(A, GATEWAY).ping("fe80::a", "fd00:244:1::9", 64), "martian_source"),
+            (
+                "to another node's pod",
+                "a",
+                eth(A, GATEWAY).ping("fe80::a", "fd00:244:1::9", 64),
+                "martian_source",
+            ),
             ("to the world", "a", eth(A, GATEWAY).ping("fe80::a", "2001:db8:9::9", 64), "martian_source"),
             ("error", "a", eth(A, GATEWAY).icmp6(&error("fe80::a", "fd00:244::11")), "icmp_unrelated"),
-            ("to a neighbour's", "a", eth(A, GATEWAY).udp("fd00:244::10", "fe80::b", (1, 2), 64, 4), "martian_destination"),
+            (
+                "to a neighbour's",
+                "a",
+                eth(A, GATEWAY).udp("fd00:244::10", "fe80::b", (1, 2), 64, 4),
+                "martian_destination",
+            ),
             ("to a neighbour's", "a", eth(A, GATEWAY).ping("fe80::a", "fe80::b", 64), "martian_source"),
-            ("IPv4", "a", eth(A, GATEWAY).udp("10.244.0.10", "169.254.7.7", (1, 2), 64, 4), "martian_destination"),
+            (
+                "IPv4",
+                "a",
+                eth(A, GATEWAY).udp("10.244.0.10", "169.254.7.7", (1, 2), 64, 4),
+                "martian_destination",
+            ),
             ("IPv4", "a", eth(A, GATEWAY).udp("169.254.7.7", "10.244.0.11", (1, 2), 64, 4), "spoofed"),
             ("listener report", "a", eth(A, "33:33:00:00:00:16").icmp6(&to_group), "multicast"),
             ("group", "a", eth(A, all_nodes).ping("fe80::a", "ff02::1", 64), "multicast"),
-            ("solicitation", "a", eth(A, "33:33:ff:00:00:01").icmp6(&solicitation("fe80::a", "fd00:244::1", Some(A))), "a"),
-            ("solicitation", "a", eth(A, "33:33:ff:00:00:01").icmp6(&solicitation("fe80::a", "fe80::1", Some(A))), "a"),
-            ("solicitation of a stranger", "a", eth(A, "33:33:ff:00:00:09").icmp6(&solicitation("fe80::a", "fe80::9", Some(A))), ""),
+            (
+                "solicitation",
+                "a",
+                eth(A, "33:33:ff:00:00:01").icmp6(&solicitation("fe80::a", "fd00:244::1", Some(A))),
+                "a",
+            ),
+            (
+                "solicitation",
+                "a",
+                eth(A, "33:33:ff:00:00:01").icmp6(&solicitation("fe80::a", "fe80::1", Some(A))),
+                "a",
+            ),
+            (
+                "solicitation of a stranger",
+                "a",
+                eth(A, "33:33:ff:00:00:09").icmp6(&solicitation("fe80::a", "fe80::9", Some(A))),
+                "",
+            ),
             ("ping the gateway", "a", eth(A, GATEWAY).ping("fe80::a", "fe80::1", 64), "a"),
             ("ping the gateway", "a", eth(A, GATEWAY).ping("fe80::a", "fd00:244::1", 64), "a"),
             ("ping the gateway", "a", eth(A, GATEWAY).ping("10.244.0.10", "169.254.1.1", 64), "a"),
-            ("host", "host", eth(DEVICE, GATEWAY).udp("fe80::1234", "fd00:244::10", (1, 2), 64, 4), "martian_source"),
-            ("host", "host", eth(DEVICE, GATEWAY).udp("169.254.8.8", "10.244.0.10", (1, 2), 64, 4), "martian_source"),
-            ("host", "host", eth(DEVICE, GATEWAY).udp("192.0.2.1", "169.254.8.8", (1, 2), 64, 4), "martian_destination"),
-            ("uplink", "uplink", eth(HOP, DEVICE).udp("fe80::1234", "fd00:244::10", (1, 2), 64, 4), "martian_source"),
-            ("uplink", "uplink", eth(HOP, DEVICE).udp("169.254.8.8", "10.244.0.10", (1, 2), 64, 4), "martian_source"),
-            ("uplink", "uplink", eth(HOP, DEVICE).ping("10.244.1.7", "169.254.1.1", 64), "martian_destination"),
+            (
+                "host",
+                "host",
+                eth(DEVICE, GATEWAY).udp("fe80::1234", "fd00:244::10", (1, 2), 64, 4),
+                "martian_source",
+            ),
+            (
+                "host",
+                "host",
+                eth(DEVICE, GATEWAY).udp("169.254.8.8", "10.244.0.10", (1, 2), 64, 4),
+                "martian_source",
+            ),
+            (
+                "host",
+                "host",
+                eth(DEVICE, GATEWAY).udp("192.0.2.1", "169.254.8.8", (1, 2), 64, 4),
+                "martian_destination",
+            ),
+            (
+                "uplink",
+                "uplink",
+                eth(HOP, DEVICE).udp("fe80::1234", "fd00:244::10", (1, 2), 64, 4),
+                "martian_source",
+            ),
+            (
+                "uplink",
+                "uplink",
+                eth(HOP, DEVICE).udp("169.254.8.8", "10.244.0.10", (1, 2), 64, 4),
+                "martian_source",
+            ),
+            (
+                "uplink",
+                "uplink",
+                eth(HOP, DEVICE).ping("10.244.1.7", "169.254.1.1", 64),
+                "martian_destination",
+            ),
         ],
     );
 }
@@ -139,22 +214,54 @@ fn link_local_addresses_stay_on_the_link() {
 /// they their pods.
 #[test]
 fn a_link_local_address_of_the_node_is_reached_by_its_pods_only() {
-    let config = NODE
-        .replacen("\"192.0.2.1\", ", "\"169.254.20.10\", \"192.0.2.1\", ", 1)
-        .replacen("device = \"weft0\"\n", "device = \"weft0\"\naddresses = [\"169.254.10.1/32\"]\n", 1);
+    let config = NODE.replacen("\"192.0.2.1\", ", "\"169.254.20.10\", \"192.0.2.1\", ", 1).replacen(
+        "device = \"weft0\"\n",
+        "device = \"weft0\"\naddresses = [\"169.254.10.1/32\"]\n",
+        1,
+    );
     check_fates(
         &config,
         vec![
             ("query", "a", eth(A, GATEWAY).udp("10.244.0.10", "169.254.20.10", (1, 53), 64, 4), "host"),
             ("answer", "host", eth(DEVICE, GATEWAY).udp("169.254.20.10", "10.244.0.10", (53, 1), 64, 4), "a"),
             ("the tap's", "a", eth(A, GATEWAY).udp("10.244.0.10", "169.254.10.1", (1, 53), 64, 4), "host"),
-            ("the tap's", "host", eth(DEVICE, GATEWAY).udp("169.254.10.1", "10.244.0.10", (53, 1), 64, 4), "a"),
-            ("metadata", "a", eth(A, GATEWAY).udp("10.244.0.10", "169.254.169.254", (1, 80), 64, 4), "martian_destination"),
-            ("to another node", "host", eth(DEVICE, GATEWAY).udp("169.254.20.10", "10.244.1.7", (53, 1), 64, 4), "martian_source"),
-            ("to the world", "host", eth(DEVICE, GATEWAY).udp("169.254.20.10", "203.0.113.9", (53, 1), 64, 4), "martian_source"),
-            ("from outside", "uplink", eth(HOP, DEVICE).udp("10.244.1.7", "169.254.20.10", (1, 53), 64, 4), "martian_destination"),
+            (
+                "the tap's",
+                "host",
+                eth(DEVICE, GATEWAY).udp("169.254.10.1", "10.244.0.10", (53, 1), 64, 4),
+                "a",
+            ),
+            (
+                "metadata",
+                "a",
+                eth(A, GATEWAY).udp("10.244.0.10", "169.254.169.254", (1, 80), 64, 4),
+                "martian_destination",
+            ),
+            (
+                "to another node",
+                "host",
+                eth(DEVICE, GATEWAY).udp("169.254.20.10", "10.244.1.7", (53, 1), 64, 4),
+                "martian_source",
+            ),
+            (
+                "to the world",
+                "host",
+                eth(DEVICE, GATEWAY).udp("169.254.20.10", "203.0.113.9", (53, 1), 64, 4),
+                "martian_source",
+            ),
+            (
+                "from outside",
+                "uplink",
+                eth(HOP, DEVICE).udp("10.244.1.7", "169.254.20.10", (1, 53), 64, 4),
+                "martian_destination",
+            ),
             ("as a pod", "a", eth(A, GATEWAY).udp("169.254.20.10", "10.244.0.11", (1, 53), 64, 4), "spoofed"),
-            ("as if by the underlay", "uplink", eth(HOP, DEVICE).udp("169.254.20.10", "10.244.0.10", (1, 53), 64, 4), "martian_source"),
+            (
+                "as if by the underlay",
+                "uplink",
+                eth(HOP, DEVICE).udp("169.254.20.10", "10.244.0.10", (1, 53), 64, 4),
+                "martian_source",
+            ),
         ],
     );
 }
@@ -220,11 +327,31 @@ fn tunnels_bring_no_martians() {
             ("mapped", "uplink", v6(inner("fd00:244:1::7", "::ffff:10.244.0.10")), "martian_destination"),
             ("to loopback", "uplink", v4(inner("10.244.1.7", "127.0.0.1")), "martian_destination"),
             // Outside: an IPv6 packet is no IPv4 peer's.
-            ("outer mapped", "uplink", wrapped("::ffff:192.0.2.2", "2001:db8::1", inner("10.244.1.7", "10.244.0.10")), "martian_source"),
+            (
+                "outer mapped",
+                "uplink",
+                wrapped("::ffff:192.0.2.2", "2001:db8::1", inner("10.244.1.7", "10.244.0.10")),
+                "martian_source",
+            ),
             // With routes to nearly everywhere nothing else becomes reachable.
-            ("out to loopback", "a", eth(A, GATEWAY).udp("10.244.0.10", "127.0.0.1", (1, 2), 64, 4), "martian_destination"),
-            ("out to link-local", "a", eth(A, GATEWAY).udp("10.244.0.10", "169.254.1.1", (1, 2), 64, 4), "martian_destination"),
-            ("out to the world", "a", eth(A, GATEWAY).udp("10.244.0.10", "130.1.1.1", (1, 2), 64, 4), "uplink"),
+            (
+                "out to loopback",
+                "a",
+                eth(A, GATEWAY).udp("10.244.0.10", "127.0.0.1", (1, 2), 64, 4),
+                "martian_destination",
+            ),
+            (
+                "out to link-local",
+                "a",
+                eth(A, GATEWAY).udp("10.244.0.10", "169.254.1.1", (1, 2), 64, 4),
+                "martian_destination",
+            ),
+            (
+                "out to the world",
+                "a",
+                eth(A, GATEWAY).udp("10.244.0.10", "130.1.1.1", (1, 2), 64, 4),
+                "uplink",
+            ),
             ("who has loopback", "a", eth(A, "ff:ff:ff:ff:ff:ff").arp("10.244.0.10", "127.0.0.1"), ""),
             ("who is link-local", "a", eth(A, "ff:ff:ff:ff:ff:ff").arp("10.244.0.10", "169.254.1.1"), ""),
             ("who is it", "a", eth(A, "ff:ff:ff:ff:ff:ff").arp("10.244.0.10", "130.1.1.1"), "a"),

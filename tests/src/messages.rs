@@ -107,7 +107,8 @@ impl Eth {
     /// The frame's headers, then `payload`.
     pub fn frame(self, ethertype: u16, payload: &[u8]) -> Vec<u8> {
         let outer = if self.vlan.is_some() { 0x8100 } else { ethertype };
-        let header = Ethernet2Header { source: self.src.0, destination: self.dst.0, ether_type: outer.into() };
+        let header =
+            Ethernet2Header { source: self.src.0, destination: self.dst.0, ether_type: outer.into() };
         let tag = self.vlan.map(|vlan| [vlan.to_be_bytes(), ethertype.to_be_bytes()].concat());
         [&header.to_bytes()[..], &tag.unwrap_or_default(), payload].concat()
     }

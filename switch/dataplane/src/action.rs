@@ -92,7 +92,8 @@ fn run(
             Action::PopVlan => vlan::pop(frame, headers, context.pool),
             Action::Claim(network) => {
                 let packet = context.pool.bytes(frame);
-                claim::check(packet, context.key, headers, network, context.snapshot).map_err(Verdict::Drop)?;
+                claim::check(packet, context.key, headers, network, context.snapshot)
+                    .map_err(Verdict::Drop)?;
             }
             Action::Checksum => {
                 if !icmp_sum_is_right(context.pool.bytes(frame), context.key, headers) {

@@ -152,12 +152,17 @@ impl FlowKey {
     /// Source and destination as the IP header has them: not unmapped, so that an IPv6 packet's stay IPv6. None for what
     /// is not IP.
     pub fn header_addresses(&self) -> Option<(IpAddr, IpAddr)> {
-        let is_ip = matches!(self.ethertype, ethertype::IPV4 | ethertype::IPV6);
-        let address = |bytes: [u8; 16]| match self.ethertype {
-            ethertype::IPV6 => IpAddr::V6(bytes.into()),
-            _ => ip::unmapped(bytes),
-        };
-        is_ip.then(|| (address(self.src()), address(self.dst())))
+        match self.ethertype {
+            ethertype::IPV4 => {
+                let [a, b, c, d, dst @ ..] = self.front;
+                Some((IpAddr::from([a, b, c, d]), IpAddr::from(dst)))
+            }
+            ethertype::IPV6 => {
+                let [src, dst] = self.v6();
+                Some((IpAddr::from(src), IpAddr::from(dst)))
+            }
+            _ => None,
+        }
     }
 
     /// Type of an ICMP message, each in its own IP version; none for all else, and for later fragments.

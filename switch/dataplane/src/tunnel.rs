@@ -120,7 +120,8 @@ impl Tunnels {
         let ip = packet.get(14..)?.first_chunk::<40>()?;
         let src: [u8; 16] = std::array::from_fn(|i| ip[8 + i]);
         // An IPv4-mapped source would be taken for a peer's IPv4 address: no peer's begins with eight zeros.
-        let is_plain = ip[6] == proto::UDP && self.v6.is_some_and(|own| ip[24..40] == own) && src[..8] != [0; 8];
+        let is_plain =
+            ip[6] == proto::UDP && self.v6.is_some_and(|own| ip[24..40] == own) && src[..8] != [0; 8];
         is_plain.then_some(src)
     }
 

@@ -74,9 +74,16 @@ mod tests {
     #[test]
     fn options_end_where_one_is_unsound() {
         let message = |options: &[u8]| [&[NEIGHBOUR_SOLICITATION][..], &[0; 23], options].concat();
-        let read = |bytes: &[u8]| options(&message(bytes)).map(|options| options.map(|it| it.map(|(kind, body)| (kind, body.len()))).collect::<Vec<_>>());
+        let read = |bytes: &[u8]| {
+            options(&message(bytes)).map(|options| {
+                options.map(|it| it.map(|(kind, body)| (kind, body.len()))).collect::<Vec<_>>()
+            })
+        };
         assert_eq!(read(&[]), Some(vec![]));
-        assert_eq!(read(&[1, 1, 2, 0, 0, 0, 0, 5, 14, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Some(vec![Ok((1, 6)), Ok((14, 14))]));
+        assert_eq!(
+            read(&[1, 1, 2, 0, 0, 0, 0, 5, 14, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            Some(vec![Ok((1, 6)), Ok((14, 14))])
+        );
         assert_eq!(read(&[1, 0, 2, 0, 0, 0, 0, 5]), Some(vec![Err(Unsound)]));
         assert_eq!(read(&[1, 2, 2, 0, 0, 0, 0, 5]), Some(vec![Err(Unsound)]));
         assert_eq!(read(&[1]), Some(vec![Err(Unsound)]));

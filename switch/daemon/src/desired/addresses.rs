@@ -153,7 +153,11 @@ pub(super) fn differ(
     for address in &node.addresses {
         let key = Key { noun: "node", name: None, field: "addresses" };
         // Link-local IPv4 ones are reached by this node's pods, such as that of a DNS cache.
-        if address.is_ipv4() { check(key, *address)? } else { check_routed(key, *address)? }
+        if address.is_ipv4() {
+            check(key, *address)?
+        } else {
+            check_routed(key, *address)?
+        }
         claim(*address, key)?;
     }
     for network in networks {

@@ -36,7 +36,8 @@ impl Message<'_> {
     /// All MACs that go with the address; none for what is no MAC.
     fn macs(&self) -> impl Iterator<Item = Option<Mac>> {
         let link_layer = |(kind, body): (u8, &[u8])| {
-            matches!(kind, nd::SOURCE_LINK_LAYER | nd::TARGET_LINK_LAYER).then(|| body.try_into().map(Mac).ok())
+            matches!(kind, nd::SOURCE_LINK_LAYER | nd::TARGET_LINK_LAYER)
+                .then(|| body.try_into().map(Mac).ok())
         };
         let options = self.options.clone().flatten().filter_map(link_layer);
         self.arp_mac.map(Some).into_iter().chain(options)

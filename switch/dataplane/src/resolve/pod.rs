@@ -1,11 +1,6 @@
 //! What a pod may say: what comes from its port is held against its endpoint.
 
-use weft_wire::{
-    Scope, ethertype,
-    ip::proto,
-    l4::icmp,
-    nd,
-};
+use weft_wire::{Scope, ethertype, ip::proto, l4::icmp, nd};
 
 use crate::{
     key::FlowKey,

@@ -55,9 +55,6 @@ pub(super) fn resolve(
         return dropped(program, DropReason::NotForGateway);
     }
     notes.add(Note::Gateway(now.dst_mac));
-    if let Err(reason) = scope::of_routed(now, arrival, snapshot) {
-        return dropped(program, reason);
-    }
     if arrival.ingress.role == Role::Fabric
         && let Some(tunnels) = &snapshot.unwraps
     {
@@ -70,6 +67,9 @@ pub(super) fn resolve(
                 false => dropped(program, DropReason::NotOurs),
             };
         }
+    }
+    if let Err(reason) = scope::of_routed(now, arrival, snapshot) {
+        return dropped(program, reason);
     }
     notes.add(Note::Route { address: now.dst(), route: snapshot.route(now.dst()) });
     match forward(now, arrival, snapshot) {

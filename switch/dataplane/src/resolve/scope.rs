@@ -27,20 +27,15 @@ pub(super) fn of_packet(key: &FlowKey) -> Result<(), DropReason> {
 
 /// What may be routed. Link-local addresses serve to talk to the switch itself, and IPv4 ones also to talk to the node, from
 /// its pods, where they are the node's own, such as that of a DNS cache (RFC 3927 §7 forbids to forward them: nothing is).
-pub(super) fn of_routed(
-    key: &FlowKey,
-    arrival: &Arrival<'_>,
-    snapshot: &Snapshot,
-) -> Result<(), DropReason> {
+pub(super) fn of_routed(key: &FlowKey, arrival: &Arrival<'_>, snapshot: &Snapshot) -> Result<(), DropReason> {
     of_packet(key)?;
     let Some((src, dst)) = key.header_addresses() else { return Ok(()) };
     let role = &arrival.ingress.role;
     let leads_to = |address: IpAddr| snapshot.route(ip::mapped(address)).filter(|_| *role != Role::Fabric);
     let is_nodes = |address: IpAddr| address.is_ipv4() && leads_to(address) == Some(Route::Node);
     let is_for_switch = || matches!(leads_to(dst), Some(Route::Gateway { .. }));
-    let is_nodes_to_pod = || {
-        *role == Role::Host && is_nodes(src) && matches!(leads_to(dst), Some(Route::Endpoint { .. }))
-    };
+    let is_nodes_to_pod =
+        || *role == Role::Host && is_nodes(src) && matches!(leads_to(dst), Some(Route::Endpoint { .. }));
     match Scope::of(src) {
         Scope::Unicast => {}
         Scope::LinkLocal if is_for_switch() || is_nodes_to_pod() => {}
