@@ -186,10 +186,104 @@ const MISTAKES: &[(&str, &str)] = &[
         "network \"a\".gateways: 224.0.0.1 is no address that a station has",
     ),
     (
+        "[[network]]\nname = \"a\"\nprefixes = [\"::ffff:10.0.0.0/104\"]",
+        "network \"a\".prefixes: no station has an address of ::ffff:10.0.0.0/104: each is an IPv4-mapped address; \
+         write it as IPv4, such as 10.0.0.0",
+    ),
+    (
+        "[[network]]\nname = \"a\"\nmode = \"bridged\"\nprefixes = [\"127.0.0.0/24\"]",
+        "network \"a\".prefixes: no station has an address of 127.0.0.0/24: each is a loopback address",
+    ),
+    (
+        "[[network]]\nname = \"a\"\nprefixes = [\"240.0.0.0/8\"]",
+        "network \"a\".prefixes: no station has an address of 240.0.0.0/8: each is a reserved address",
+    ),
+    (
+        "[[network]]\nname = \"a\"\nprefixes = [\"fe80::/64\"]\n[[port]]\nname = \"p\"\nkind = \"null\"\n[[endpoint]]\n\
+         name = \"e\"\nnetwork = \"a\"\nport = \"p\"\nmac = \"02:00:00:00:00:01\"\naddresses = [\"fe80::5\"]",
+        "endpoint \"e\".addresses: fe80::5 is link-local, and never forwarded",
+    ),
+    (
+        "[[network]]\nname = \"a\"\nmode = \"bridged\"\n[[port]]\nname = \"p\"\nkind = \"null\"\n[[endpoint]]\n\
+         name = \"e\"\nnetwork = \"a\"\nport = \"p\"\nmac = \"02:00:00:00:00:01\"\naddresses = [\"::ffff:10.0.0.5\"]",
+        "endpoint \"e\".addresses: ::ffff:10.0.0.5 is no address that a station has, but an IPv4-mapped address; \
+         write it as IPv4, such as 10.0.0.5",
+    ),
+    (
+        "[[port]]\nname = \"a\"\nkind = \"tap\"\ndevice = \"x\"\naddresses = [\"0.0.0.0/0\"]",
+        "port \"a\".addresses: 0.0.0.0 is no address that a station has, but the unspecified address",
+    ),
+    (
+        "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\n\
+         name = \"b\"\naddress = \"::ffff:192.0.2.2\"",
+        "fabric.peer \"b\".address: ::ffff:192.0.2.2 is no address that a station has",
+    ),
+    (
+        "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\n\
+         name = \"b\"\naddress = \"fe80::2\"",
+        "fabric.peer \"b\".address: fe80::2 is link-local",
+    ),
+    (
+        "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\n\
+         name = \"b\"\naddress = \"192.0.2.2\"\naddresses = [\"169.254.20.10\"]",
+        "fabric.peer \"b\".addresses: 169.254.20.10 is link-local",
+    ),
+    (
+        "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\n\
+         name = \"b\"\naddress = \"192.0.2.2\"\nprefixes = [\"::ffff:10.1.0.0/112\"]",
+        "fabric.peer \"b\".prefixes: no station has an address of ::ffff:10.1.0.0/112",
+    ),
+    (
+        "[[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n[fabric]\nmode = \"native\"\n[[fabric.peer]]\n\
+         name = \"b\"\naddress = \"192.0.2.2\"\nprefixes = [\"169.254.0.0/16\"]",
+        "fabric.peer \"b\".prefixes: 169.254.0.0 is link-local",
+    ),
+    (
+        "[[flow]]\nname = \"f\"\nmatch = { src = \"::ffff:10.0.0.0/104\" }\nactions = [\"drop\"]",
+        "flow \"f\".match.src: ::ffff:10.0.0.0/104: no packet has IPv4-mapped addresses; write it as IPv4",
+    ),
+    (
+        "[[flow]]\nname = \"f\"\nmatch = { ethertype = 0x86dd, dst = \"10.0.0.0/8\" }\nactions = [\"drop\"]",
+        "flow \"f\".match.dst: 10.0.0.0/8 is never in a frame of EtherType 0x86dd",
+    ),
+    (
+        "[[flow]]\nname = \"f\"\nactions = [\"set:dst_ip=::ffff:10.0.0.1\", \"continue\"]",
+        "flow \"f\".actions: set:dst_ip=::ffff:10.0.0.1: no packet is to an IPv4-mapped address; write it as IPv4",
+    ),
+    (
+        "[[flow]]\nname = \"f\"\nactions = [\"set:src_ip=224.0.0.1\", \"continue\"]",
+        "flow \"f\".actions: set:src_ip=224.0.0.1: no packet is from a multicast or broadcast address",
+    ),
+    (
+        "[[flow]]\nname = \"f\"\nactions = [\"set:dst_ip=127.0.0.1\", \"continue\"]",
+        "no packet is to a loopback address",
+    ),
+    (
         "[[network]]\nname = \"a\"\nprefixes = [\"10.0.0.0/8\"]\n[[network]]\nname = \"b\"\nprefixes = [\"10.1.0.0/16\"]",
         "network \"b\".prefixes: 10.1.0.0/16 overlaps 10.0.0.0/8",
     ),
 ];
+
+/// Of the node's own addresses, which every mistake above has none of.
+#[test]
+fn the_nodes_addresses_are_ones_that_it_can_have() {
+    for (address, says) in [
+        ("::ffff:192.0.2.1", "no address that a station has, but an IPv4-mapped address"),
+        ("fe80::1", "link-local, and never forwarded"),
+        ("127.0.0.1", "a loopback address"),
+        ("0.0.0.0", "the unspecified address"),
+        ("240.0.0.1", "a reserved address"),
+    ] {
+        let text = format!("[node]\nname = \"x\"\naddresses = [\"{address}\"]");
+        let error = Desired::try_from(&config::parse(&text).expect("it parses")).expect_err("it is invalid");
+        let error = error.to_string();
+        assert!(error.contains("node.addresses: ") && error.contains(says), "{address}: {error}");
+    }
+    let text = "[node]\nname = \"x\"\naddresses = [\"169.254.20.10\", \"192.0.2.1\", \"2001:db8::1\"]";
+    let desired =
+        Desired::try_from(&config::parse(text).expect("it parses")).expect("a DNS cache's is right");
+    assert_eq!(desired.node.source(true), Some("192.0.2.1".parse().expect("an address")));
+}
 
 #[test]
 fn checks_name_key_problem_and_remedy() {

@@ -3,6 +3,7 @@
 
 mod bridge;
 mod checks;
+mod claims;
 mod filter;
 mod merge;
 mod offload;

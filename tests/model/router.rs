@@ -83,6 +83,13 @@ pub(crate) enum Who {
     Nobody,
     World,
     Group,
+    Loopback,
+    Unspecified,
+    LinkLocal,
+    /// Set apart for nobody.
+    Reserved,
+    /// Of IPv6: an IPv4 address in disguise.
+    Disguised(usize),
 }
 
 impl Who {
@@ -96,6 +103,14 @@ impl Who {
             Self::Nobody => ("10.244.0.200", "fd00:244::dead"),
             Self::World => ("198.51.100.1", "2001:db8:ffff::1"),
             Self::Group => ("224.0.0.5", "ff02::5"),
+            Self::Loopback => ("127.0.0.1", "::1"),
+            Self::Unspecified => ("0.0.0.0", "::"),
+            Self::LinkLocal => ("169.254.9.9", "fe80::9"),
+            Self::Reserved => ("240.0.0.9", "::9"),
+            Self::Disguised(pod) if !is_v4 => {
+                return format!("::ffff:{}", address(pod, true)).parse().expect("an address");
+            }
+            Self::Disguised(_) => ("0.9.9.9", ""),
         };
         if is_v4 { v4 } else { v6 }.parse().expect("an address")
     }
@@ -135,6 +150,13 @@ fn oracle(packet: &Packet, pods: usize) -> Expected {
     if packet.tagged {
         return Dropped(DropReason::VlanNotAllowed);
     }
+    let is_in_no_packet = |who| matches!(who, Who::Loopback | Who::Reserved | Who::Disguised(_));
+    if is_in_no_packet(packet.src) || packet.src == Who::Group {
+        return Dropped(DropReason::MartianSource);
+    }
+    if is_in_no_packet(packet.dst) || packet.dst == Who::Unspecified {
+        return Dropped(DropReason::MartianDestination);
+    }
     if let From::Pod(pod) = packet.from
         && (packet.src_mac_of != pod || packet.src != Who::Pod(pod))
     {
@@ -146,26 +168,30 @@ fn oracle(packet: &Packet, pods: usize) -> Expected {
     if !packet.to_gateway {
         return Dropped(DropReason::NotForGateway);
     }
-    let is_multicast_source = packet.src == Who::Group;
+    if matches!(packet.src, Who::LinkLocal | Who::Unspecified) {
+        return Dropped(DropReason::MartianSource);
+    }
+    if packet.dst == Who::LinkLocal {
+        return Dropped(DropReason::MartianDestination);
+    }
     let to = |port: &str, dst: Mac| {
         if packet.ttl <= 1 {
-            return IcmpBack(if is_multicast_source { "nothing" } else { "exceeded" });
+            return IcmpBack("exceeded");
         }
         Sent { port: port.to_owned(), dst }
     };
     match packet.dst {
         Who::Pod(pod) if pod < pods => to(&format!("p{pod}"), mac(pod)),
-        Who::Pod(_) | Who::Nobody => IcmpBack(if is_multicast_source { "nothing" } else { "unreachable" }),
-        Who::Gateway => IcmpBack(if is_multicast_source { "nothing" } else { "port" }),
+        Who::Pod(_) | Who::Nobody => IcmpBack("unreachable"),
+        Who::Gateway => IcmpBack("port"),
         Who::PodOfPeer | Who::Peer if packet.from == From::Uplink => Dropped(DropReason::NoRoute),
         Who::PodOfPeer | Who::Peer => to("uplink", Mac([2, 0x99, 0, 0, 0, u8::from(!packet.is_v4)])),
         Who::World if packet.from == From::Uplink => Dropped(DropReason::NoRoute),
         Who::Node if packet.from == From::Uplink => Dropped(DropReason::NotOurs),
-        Who::Node | Who::World if packet.from == From::Host => {
-            IcmpBack(if is_multicast_source { "nothing" } else { "unreachable" })
-        }
+        Who::Node | Who::World if packet.from == From::Host => IcmpBack("unreachable"),
         Who::Node | Who::World => to("host", DEVICE_MAC),
-        Who::Group => unreachable!("decided above"),
+        Who::Group | Who::Loopback | Who::Unspecified => unreachable!("decided above"),
+        Who::LinkLocal | Who::Reserved | Who::Disguised(_) => unreachable!("decided above"),
     }
 }
 
@@ -226,7 +252,6 @@ fn compare(sim: &mut Sim, packet: &Packet, pods: usize) -> Result<(), TestCaseEr
             let want = format!(" ttl {} udp 1000>2000 len 20", packet.ttl - 1);
             prop_assert!(words.ends_with(&want), "{}", words);
         }
-        Expected::IcmpBack("nothing") => prop_assert!(sent.is_empty()),
         Expected::IcmpBack(kind) => {
             prop_assert_eq!(sent.len(), 1);
             let words = describe(&sent[0].1);
@@ -259,6 +284,13 @@ fn who(pods: usize) -> impl Strategy<Value = Who> {
         1 => Just(Who::Nobody),
         1 => Just(Who::World),
         1 => Just(Who::Group),
+        1 => prop_oneof![
+            Just(Who::Loopback),
+            Just(Who::Unspecified),
+            Just(Who::LinkLocal),
+            Just(Who::Reserved),
+            (0..pods).prop_map(Who::Disguised),
+        ],
     ]
 }
 

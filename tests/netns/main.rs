@@ -1,7 +1,7 @@
 //! The real switch on the real kernel, in namespaces: real AF_XDP sockets, taps, stacks. Needs root.
 
-mod around;
 mod announce;
+mod around;
 mod bridge;
 mod capture;
 mod changes;
@@ -10,8 +10,8 @@ mod fabric;
 mod geneve;
 mod pairs;
 mod queues;
-mod taps;
 mod tags;
+mod taps;
 mod trace;
 mod transaction;
 mod underlay;

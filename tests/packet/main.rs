@@ -3,11 +3,17 @@
 mod announce;
 mod bridged;
 mod capture;
+mod claims;
+mod discovery;
 mod drops;
 mod edges;
+mod errors;
 mod relayed;
 mod routed;
+mod routed;
 mod rules;
+mod rules;
+mod scope;
 mod tags;
 mod tunnels;
 
@@ -69,6 +75,44 @@ name = "peer6"
 address = "2001:db8::2"
 prefixes = ["fd00:244:1::/64"]
 "#;
+
+/// One packet into a switch: the ports that something leaves by, and the port's drops by reason; empty where there are none.
+fn fate(sim: &mut Sim, port: &str, bytes: Vec<u8>) -> String {
+    let counts =
+        |sim: &Sim| weft_dataplane::reason::DropReason::ALL.map(|reason| (reason, sim.drops(port, reason)));
+    let before = counts(sim);
+    sim.put(port, bytes);
+    sim.run();
+    let sent = sim
+        .desired
+        .ports
+        .iter()
+        .flat_map(|it| sim.tape(&it.name).take().into_iter().map(|_| it.name.clone()));
+    let sent: Vec<String> = sent.collect();
+    let more = |((reason, now), (_, then)): (&(weft_dataplane::reason::DropReason, u64), &(_, u64))| {
+        (now > then).then(|| reason.word().to_owned())
+    };
+    let dropped: Vec<String> = counts(sim).iter().zip(&before).filter_map(more).collect();
+    [sent, dropped].concat().join(" ")
+}
+
+/// What becomes of each packet, one after the other in one switch, and twice: decided anew, and from the flow table.
+#[track_caller]
+fn check_fates(config: &str, packets: Vec<(&str, &str, Vec<u8>, &str)>) {
+    let mut sim = Sim::new(config);
+    let mut wrong = Vec::new();
+    for (what, port, bytes, expected) in packets {
+        for time in ["first", "again"] {
+            let found = fate(&mut sim, port, bytes.clone());
+            if found != expected {
+                wrong.push(format!("{what}, by {port}, {time}: {found:?}, not {expected:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    sim.check_laws();
+    sim.finish();
+}
 
 /// Runs packets through a fresh switch; compares what comes out, and the drops, with what is expected.
 fn check(config: &str, packets: Vec<(&str, Vec<u8>)>, expect: Expect) {

@@ -76,7 +76,8 @@ impl Keeper {
             attach(ifindex).map(Some)
         });
         let failed = |(step, source): Refused| refused(&self.device, step, source);
-        let renewed = renewed.map_err(|source| failed(("entering the namespace", source)))?.map_err(failed)?;
+        let renewed =
+            renewed.map_err(|source| failed(("entering the namespace", source)))?.map_err(failed)?;
         self.program = renewed.unwrap_or(self.program);
         Ok(renewed.is_some())
     }

@@ -23,7 +23,7 @@ use weft_dataplane::{
     table::routes::{Route, Routes},
 };
 use weft_pmd::Caps;
-use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId};
+use weft_wire::{Mac, NetworkId, PeerId, PortId, Scope, ThreadId, VlanId};
 
 use crate::desired::{self, Desired, RuleEnd, RuleStep};
 
@@ -282,8 +282,8 @@ fn routes(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Routes {
             routes.insert(*prefix, Route::Unreachable);
         }
     }
-    for address in &desired.node.addresses {
-        routes.insert(IpNet::from(*address), Route::Node);
+    for address in desired.node.addresses.iter().copied().chain(host_link_addresses(desired)) {
+        routes.insert(IpNet::from(address), Route::Node);
     }
     for endpoint in desired.endpoints.iter().filter(|endpoint| routed(endpoint.network)) {
         let Some(port) = facts.ports.get(&desired.ports[endpoint.port].name) else { continue };
@@ -300,6 +300,13 @@ fn routes(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Routes {
         }
     }
     routes
+}
+
+/// Link-local addresses of the host port's tap: the node's, too, which no other route leads to.
+fn host_link_addresses(desired: &Desired) -> impl Iterator<Item = IpAddr> {
+    let host = desired.ports.iter().filter(|port| port.role == desired::Role::Host);
+    let own = host.flat_map(|port| &port.spec.addresses).map(|prefix| prefix.addr());
+    own.filter(|address| Scope::of(*address) == Scope::LinkLocal)
 }
 
 fn fdb(desired: &Desired, facts: &Facts) -> Fdb {

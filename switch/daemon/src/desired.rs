@@ -22,7 +22,7 @@ use weft_dataplane::{
     tunnel::{Dscp, Encapsulation},
 };
 use weft_pmd::Outer;
-use weft_wire::{Mac, VlanId, Vni};
+use weft_wire::{Mac, Scope, VlanId, Vni};
 
 use crate::{bfd, roles::Roles, runtime::Settings};
 
@@ -60,6 +60,15 @@ pub struct Node {
     pub name: String,
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
+}
+
+impl Node {
+    /// The address that it speaks to other nodes and to pods from: the first of a family, a link-local one only where there
+    /// is no other.
+    pub fn source(&self, is_ipv4: bool) -> Option<IpAddr> {
+        let own = || self.addresses.iter().copied().filter(|address| address.is_ipv4() == is_ipv4);
+        own().find(|address| Scope::of(*address) == Scope::Unicast).or_else(|| own().next())
+    }
 }
 
 /// A network.

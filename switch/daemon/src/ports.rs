@@ -268,8 +268,7 @@ pub fn placement(desired: &Desired, index: usize) -> Placement {
             let networks = desired.networks.iter().filter(|network| network.mode == Mode::Routed);
             let prefixes = networks.flat_map(|network| &network.prefixes);
             for prefix in prefixes.chain(desired.peers.iter().flat_map(|peer| &peer.prefixes)) {
-                let same_family = |address: &&std::net::IpAddr| address.is_ipv4() == prefix.addr().is_ipv4();
-                placement.on_link.push((*prefix, desired.node.addresses.iter().find(same_family).copied()));
+                placement.on_link.push((*prefix, desired.node.source(prefix.addr().is_ipv4())));
             }
             placement.mac =
                 placement.mac.or_else(|| Some(Mac::local(&format!("weft host {}", desired.node.name))));

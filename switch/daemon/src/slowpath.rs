@@ -20,7 +20,7 @@ use weft_dataplane::{
     table::routes::Route,
 };
 use weft_wire::{
-    Mac, NetworkId, PortId, ethertype,
+    Mac, NetworkId, PortId, Scope, ethertype,
     ip::{self, Ipv4, Ipv6},
 };
 use zerocopy::FromBytes;
@@ -197,6 +197,10 @@ fn egress_mtu(packet: &Packet<'_>, snapshot: &Snapshot) -> Option<u32> {
 
 /// The MAC to answer with for `target`, asked for by whoever sent `packet`; none: keep silent.
 fn known_as(target: IpAddr, packet: &Packet<'_>, snapshot: &Snapshot) -> Option<Mac> {
+    // With routes to everywhere (a peer's 0.0.0.0/0) every address would be somebody's.
+    if !Scope::of(target).is_a_stations() {
+        return None;
+    }
     let asker = packet.key.src_mac;
     let Some((id, network)) = packet.network else {
         // The node asks for pods (host port). On the fabric the kernel answers for itself.
@@ -217,7 +221,8 @@ fn known_as(target: IpAddr, packet: &Packet<'_>, snapshot: &Snapshot) -> Option<
         (Mode::Routed, Some(_)) => Some(network.gateway_mac),
         (Mode::Routed, None) => match snapshot.route(ip::mapped(target))? {
             Route::Gateway { network: other } => (other == id).then_some(network.gateway_mac),
-            Route::Node | Route::Peer(_) => Some(network.gateway_mac),
+            Route::Node => Some(network.gateway_mac),
+            Route::Peer(_) => (Scope::of(target) == Scope::Unicast).then_some(network.gateway_mac),
             // Another network's pods are not there for this one.
             Route::Endpoint { .. } | Route::Unreachable => None,
         },

@@ -3,6 +3,7 @@
 //! **To add an action:** a file below `action/` with the function that changes the packet, a variant of
 //! [`Action`] or [`Step`], an arm here, and the place in `resolve` (or the daemon's `compile`) that emits it.
 
+mod claim;
 mod edit;
 mod encap;
 mod route;
@@ -14,7 +15,8 @@ use weft_wire::{PortId, ThreadId};
 
 use crate::{
     batch::Batch,
-    parse::Headers,
+    key::FlowKey,
+    parse::{Headers, icmp_sum_is_right},
     program::{Action, Program, Verdict},
     reason::DropReason,
     rules::{Rule, Step},
@@ -25,6 +27,8 @@ use crate::{
 struct Context<'a> {
     pool: &'a mut FramePool,
     snapshot: &'a Snapshot,
+    /// The packet as it came.
+    key: &'a FlowKey,
     copies: &'a mut Vec<(PortId, Frame)>,
     thread: ThreadId,
     now_ns: u64,
@@ -59,8 +63,9 @@ pub(crate) fn apply(
             _ => {
                 let entropy = encap::entropy(batch.hashes[i], &batch.keys[i]);
                 let copies = &mut batch.copies;
-                let policed_by = &mut batch.policed_by[i];
-                let mut context = Context { pool, snapshot, copies, thread, now_ns, entropy, policed_by };
+                let (key, policed_by) = (&batch.keys[i], &mut batch.policed_by[i]);
+                let mut context =
+                    Context { pool, snapshot, key, copies, thread, now_ns, entropy, policed_by };
                 run(program, frame, headers, &mut context)
             }
         };
@@ -85,6 +90,16 @@ fn run(
             }
             Action::SetVlan(vlan) => vlan::set(frame, headers, vlan, context.pool)?,
             Action::PopVlan => vlan::pop(frame, headers, context.pool),
+            Action::Claim(network) => {
+                let packet = context.pool.bytes(frame);
+                claim::check(packet, context.key, headers, network, context.snapshot)
+                    .map_err(Verdict::Drop)?;
+            }
+            Action::Checksum => {
+                if !icmp_sum_is_right(context.pool.bytes(frame), context.key, headers) {
+                    return Err(Verdict::Drop(DropReason::BadChecksum));
+                }
+            }
             Action::Rule(index) => {
                 // The program and the snapshot are of one generation: the rule is there.
                 if let Some(rule) = context.snapshot.rules.get(index) {

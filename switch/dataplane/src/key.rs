@@ -2,7 +2,12 @@
 
 use std::net::IpAddr;
 
-use weft_wire::{Mac, NetworkId, PeerId, PortId, ethertype, ip};
+use weft_wire::{
+    Mac, NetworkId, PeerId, PortId, ethertype,
+    ip::{self, proto},
+    l4::{icmp, icmpv6},
+    nd,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Exact-match key of a flow: everything a decision may depend on. For frames that are neither IP nor ARP the
@@ -144,7 +149,58 @@ impl FlowKey {
         }
     }
 
-    /// Source port of TCP, UDP, SCTP.
+    /// Source and destination as the IP header has them: not unmapped, so that an IPv6 packet's stay IPv6. None for what
+    /// is not IP.
+    pub fn header_addresses(&self) -> Option<(IpAddr, IpAddr)> {
+        match self.ethertype {
+            ethertype::IPV4 => {
+                let [a, b, c, d, dst @ ..] = self.front;
+                Some((IpAddr::from([a, b, c, d]), IpAddr::from(dst)))
+            }
+            ethertype::IPV6 => {
+                let [src, dst] = self.v6();
+                Some((IpAddr::from(src), IpAddr::from(dst)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Type of an ICMP message, each in its own IP version; none for all else, and for later fragments.
+    pub fn icmp_type(&self) -> Option<u8> {
+        let is_icmp = matches!(
+            (self.ethertype, self.protocol),
+            (ethertype::IPV4, proto::ICMP) | (ethertype::IPV6, proto::ICMPV6)
+        );
+        (is_icmp && self.tag & Self::LATER_FRAGMENT == 0).then_some(self.dst_port[0])
+    }
+
+    /// What neighbour or router discovery a packet is, if any: [`weft_wire::nd`].
+    pub fn nd_type(&self) -> Option<u8> {
+        self.icmp_type().filter(|kind| self.ethertype == ethertype::IPV6 && nd::is_discovery(*kind))
+    }
+
+    /// Whether an ICMP message is an error, which quotes a packet.
+    pub fn is_icmp_error(&self) -> bool {
+        self.icmp_type().is_some_and(|kind| match self.ethertype {
+            ethertype::IPV4 => icmp::is_error(kind),
+            _ => icmpv6::is_error(kind),
+        })
+    }
+
+    /// Of an ICMP error: the packet that it quotes went the opposite way, to this one's source from its destination. Said
+    /// where other protocols have their source port.
+    pub fn quotes_opposite(&self) -> bool {
+        self.is_icmp_error() && self.src_port() == Self::OPPOSITE
+    }
+
+    /// Sets [`FlowKey::quotes_opposite`] of an ICMP error.
+    pub(crate) fn set_quotes_opposite(&mut self) {
+        self.set_src_port(Self::OPPOSITE);
+    }
+
+    const OPPOSITE: u16 = 1;
+
+    /// Source port of TCP, UDP, SCTP; ICMP errors: [`FlowKey::quotes_opposite`].
     pub fn src_port(&self) -> u16 {
         u16::from_be_bytes(self.src_port)
     }

@@ -21,7 +21,10 @@ use crate::{
     table::flow::FlowTable,
 };
 
+mod control;
 mod plain;
+
+pub use control::icmp_sum_is_right;
 
 /// Where a packet's headers start, bytes from the frame's start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -222,6 +225,8 @@ pub fn parse_frame(packet: &[u8]) -> Result<(FlowKey, Headers, Option<Flaw>), Dr
             let flaw = headers.kind == L3::Ipv4 && !header_sum_is_right(&packet[l3..]);
             Ok((full, headers, flaw.then_some(Flaw::Checksum)))
         }
+        // Nobody may act on it: what it claims could not be checked.
+        Err(DropReason::NdInvalid) => Err(DropReason::NdInvalid),
         Err(reason) => {
             let headers = Headers { l3: l3 as u16, l4: l3 as u16, ..Headers::default() };
             Ok((key, headers, Some(Flaw::Unreadable(reason))))
@@ -245,6 +250,10 @@ fn parse_inside(packet: &[u8], l3: usize, key: &mut FlowKey) -> Result<Headers, 
     let mut headers = Headers { l3: l3 as u16, l4: l4 as u16, kind, tcp_flags: 0 };
     if matches!(kind, L3::Ipv4 | L3::Ipv6) && key.tag & FlowKey::LATER_FRAGMENT == 0 {
         headers.tcp_flags = parse_l4(&packet[l4..l3 + payload.end], key)?;
+        if key.icmp_type().is_some() {
+            let (ip, message) = packet[l3..l3 + payload.end].split_at(payload.start);
+            control::read(ip, message, key)?;
+        }
     }
     Ok(headers)
 }

@@ -30,6 +30,10 @@ pub enum Action {
     Route(u16),
     /// Wraps up for another node: `snapshot.tunnels[i]`.
     Encap(u16),
+    /// ARP and neighbour discovery: holds what the message says against the endpoints of its network.
+    Claim(NetworkId),
+    /// ICMP for the switch itself: checks the message's checksum, as nobody else will.
+    Checksum,
 }
 
 /// The program of a flow: actions in order, then the verdict, unless an action gave another before.

@@ -37,7 +37,12 @@ reasons! {
         Malformed = "malformed", "an IP header that no host may send (version, length or header checksum)";
         TinyFragment = "tiny_fragment", "a fragment made to hide TCP flags (RFC 1858 §3)";
         BadSource = "bad_source", "a group address, or none (all zeros), as source MAC";
+        NdInvalid = "nd_invalid", "neighbour or router discovery that whoever gets it must discard (RFC 4861 §6.1, §7.1, §8.1; RFC 6980)";
         Spoofed = "spoofed", "source addresses that are not those of an endpoint on the port";
+        MartianSource = "martian_source", "from an address that no packet may be forwarded from (RFC 1812 §5.3.7, RFC 4291 §2.5)";
+        MartianDestination = "martian_destination", "to an address that no packet may be forwarded to (RFC 1812 §5.3.7, RFC 4291 §2.5)";
+        RogueRouter = "rogue_router", "a router advertisement or redirect from a pod, which is no router (RFC 6105)";
+        IcmpUnrelated = "icmp_unrelated", "a pod's ICMP error about a packet that its addressee has not sent to it (RFC 5927 §4)";
         NoEndpoint = "no_endpoint", "a pod port without an endpoint";
         VlanNotAllowed = "vlan_not_allowed", "a VLAN tag that the port does not carry, or none where one is needed, or one that hides what is behind it";
         Reserved = "reserved", "to an address that bridges do not forward (802.1Q-2018 table 8-1): pause, LACP, LLDP and the like";
@@ -46,6 +51,7 @@ reasons! {
         NotIp = "not_ip", "neither IP nor ARP, in a routed network";
         NotOurs = "not_ours", "the node's own, which its own stack has received, too";
         Ignored = "ignored", "neighbour or router discovery that needs no answer";
+        BadChecksum = "bad_checksum", "an ICMP message for the switch itself with a wrong checksum";
         Isolated = "isolated", "destination in another network";
         NoRoute = "no_route", "no route to the destination, and no host port to hand it to";
         NeighbourUnresolved = "neighbour_unresolved", "the next hop's MAC is not known yet";
@@ -75,12 +81,15 @@ impl DropReason {
     /// The stage, or the table, that decides it.
     pub const fn decided_by(self) -> &'static str {
         match self {
-            Self::Truncated | Self::Malformed | Self::TinyFragment | Self::BadSource => "parse",
+            Self::Truncated | Self::Malformed | Self::TinyFragment => "parse",
+            Self::BadSource | Self::NdInvalid => "parse",
             Self::TunnelMalformed | Self::TunnelStranger | Self::TunnelNetwork | Self::TunnelCongested => {
                 "decap"
             }
             Self::NoEndpoint | Self::VlanNotAllowed => "port",
-            Self::Spoofed => "endpoints",
+            Self::MartianSource | Self::MartianDestination => "scope",
+            Self::Spoofed | Self::RogueRouter | Self::IcmpUnrelated => "endpoints",
+            Self::BadChecksum => "slowpath",
             Self::Reserved | Self::NotForGateway | Self::Multicast | Self::NotIp | Self::Ignored => "network",
             Self::Isolated | Self::NoRoute | Self::NotOurs | Self::TunnelNested => "routes",
             Self::NeighbourUnresolved => "peers",

@@ -5,7 +5,9 @@
 
 mod bridged;
 mod notes;
+mod pod;
 mod routed;
+mod scope;
 
 use weft_wire::{Mac, NetworkId, PeerId, PortId, ethertype};
 
@@ -17,7 +19,7 @@ use crate::{
     mailbox::Learn,
     parse::Flaw,
     program::{Action, Program, Verdict},
-    reason::DropReason,
+    reason::{DropReason, PuntReason},
     rules::Step,
     snapshot::{Mode, PortView, Role, Snapshot},
 };
@@ -91,6 +93,9 @@ fn resolve_noting(key: &FlowKey, snapshot: &Snapshot, notes: &mut impl Notes) ->
         Ok(network) => network,
         Err(reason) => return dropped(program, reason),
     };
+    if let Some(id) = network.filter(|_| key.ethertype == ethertype::ARP || key.nd_type().is_some()) {
+        program.push(Action::Claim(id));
+    }
     let peer = origin.tunnel().map(|(peer, _)| peer);
     let arrival = Arrival { port, ingress, network, peer };
     let found = network.and_then(|id| Some((id, snapshot.network(id)?)));
@@ -106,8 +111,16 @@ fn resolve_noting(key: &FlowKey, snapshot: &Snapshot, notes: &mut impl Notes) ->
     }
     let resolved = routed::resolve(key, &rewritten, &arrival, snapshot, program, notes);
     match resolved.program.verdict() {
-        // The slow path tells a packet's network by its tag, and answers with the same.
-        Verdict::Punt(_) => Resolved { program: tagged.ending(resolved.program.verdict()), ..resolved },
+        Verdict::Punt(reason) => {
+            // The slow path tells a packet's network by its tag, and answers with the same.
+            let mut program = tagged;
+            let is_whole = key.tag & (FlowKey::FIRST_FRAGMENT | FlowKey::LATER_FRAGMENT) == 0;
+            let is_message = matches!(reason, PuntReason::Local | PuntReason::PathMtu) && is_whole;
+            if is_message && key.icmp_type().is_some() {
+                program.push(Action::Checksum);
+            }
+            Resolved { program: program.ending(resolved.program.verdict()), ..resolved }
+        }
         _ => resolved,
     }
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use weft_pmd::Caps;
-use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId, ip};
+use weft_wire::{Mac, NetworkId, PeerId, PortId, Scope, ThreadId, VlanId, ip};
 
 use crate::{
     police::Policer,
@@ -169,6 +169,13 @@ impl Rewrite {
     }
 }
 
+/// The MAC that an IPv6 link-local address is made from, if it is: its middle is fffe, and one bit is turned.
+fn mac_within(address: IpAddr) -> Option<Mac> {
+    let IpAddr::V6(v6) = address else { return None };
+    let [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a, b, c, 0xff, 0xfe, d, e, f] = v6.octets() else { return None };
+    Some(Mac([a ^ 2, b, c, d, e, f]))
+}
+
 /// Learnt addresses.
 pub type Fdb = HashMap<(NetworkId, Mac), Station>;
 
@@ -305,6 +312,34 @@ impl Snapshot {
     /// The pod with this MAC.
     pub fn endpoint(&self, network: NetworkId, mac: Mac) -> Option<&Endpoint> {
         self.endpoints.get(&(network, mac))
+    }
+
+    /// Whose an address of a network is, as far as that is known: the endpoint's that lists it, or the station's whose MAC
+    /// an IPv6 link-local one is made from (RFC 4291 appendix A).
+    pub fn owner(&self, network: NetworkId, address: IpAddr) -> Option<Mac> {
+        let lists = |((id, _), endpoint): &(&(NetworkId, Mac), &Endpoint)| {
+            *id == network && endpoint.addresses.contains(&address)
+        };
+        let listed = self.endpoints.iter().find(lists).map(|((_, mac), _)| *mac);
+        listed.or_else(|| {
+            let station = (network, mac_within(address)?);
+            let is_known = self.endpoints.contains_key(&station) || self.fdb.contains_key(&station);
+            is_known.then_some(station.1)
+        })
+    }
+
+    /// Whether an endpoint may say that it has an address: one that it lists; without a list, any that is not another's.
+    /// Link-local addresses are each station's own making, so they go without being listed; an endpoint that lists one of
+    /// the family has no others.
+    pub fn may_use(&self, endpoint: &Endpoint, address: IpAddr) -> bool {
+        if endpoint.addresses.contains(&address) {
+            return true;
+        }
+        let of_link = |it: &IpAddr| Scope::of(*it) == Scope::LinkLocal && it.is_ipv4() == address.is_ipv4();
+        let is_unlisted =
+            endpoint.addresses.is_empty() || (of_link(&address) && !endpoint.addresses.iter().any(of_link));
+        let owner = || self.owner(endpoint.network, address);
+        is_unlisted && Scope::of(address).is_a_stations() && owner().is_none_or(|mac| mac == endpoint.mac)
     }
 
     /// Where a mapped address of any routed network leads.

@@ -118,8 +118,11 @@ impl Tunnels {
     #[inline]
     fn read_v6(&self, packet: &[u8]) -> Option<[u8; 16]> {
         let ip = packet.get(14..)?.first_chunk::<40>()?;
-        let is_plain = ip[6] == proto::UDP && self.v6.is_some_and(|own| ip[24..40] == own);
-        is_plain.then(|| std::array::from_fn(|i| ip[8 + i]))
+        let src: [u8; 16] = std::array::from_fn(|i| ip[8 + i]);
+        // An IPv4-mapped source would be taken for a peer's IPv4 address: no peer's begins with eight zeros.
+        let is_plain =
+            ip[6] == proto::UDP && self.v6.is_some_and(|own| ip[24..40] == own) && src[..8] != [0; 8];
+        is_plain.then_some(src)
     }
 
     /// Where the inner frame begins and ends, and the VNI.

@@ -84,4 +84,26 @@ pub struct Icmp {
     pub rest: [u8; 4],
 }
 
+/// Types of ICMP messages (RFC 792, RFC 1256).
+pub mod icmp {
+    /// Route this by somebody else.
+    pub const REDIRECT: u8 = 5;
+    /// A router is here (RFC 1256).
+    pub const ROUTER_ADVERTISEMENT: u8 = 9;
+
+    /// Whether a type quotes the packet that it is about: unreachable, source quench, redirect, time exceeded, parameter
+    /// problem.
+    pub const fn is_error(kind: u8) -> bool {
+        matches!(kind, 3 | 4 | REDIRECT | 11 | 12)
+    }
+}
+
+/// Types of ICMPv6 messages (RFC 4443); those of discovery are in [`crate::nd`].
+pub mod icmpv6 {
+    /// Whether a type quotes the packet that it is about: types below 128 are errors (RFC 4443 §2.1).
+    pub const fn is_error(kind: u8) -> bool {
+        kind < 128
+    }
+}
+
 const _: () = assert!(size_of::<Tcp>() == 20 && size_of::<Udp>() == 8 && size_of::<Icmp>() == 8);

@@ -15,7 +15,10 @@ pub mod eth;
 pub mod id;
 pub mod ip;
 pub mod l4;
+pub mod nd;
+pub mod scope;
 pub mod tunnel;
 
 pub use eth::{Mac, ethertype};
 pub use id::{NetworkId, PeerId, PortId, QueueId, ThreadId, VlanId, Vni};
+pub use scope::Scope;

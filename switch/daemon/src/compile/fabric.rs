@@ -100,11 +100,9 @@ fn unwraps(
     networks: &[(NetworkId, Vni, Mac)],
 ) -> Option<Tunnels> {
     let Fabric::Tunnels { encapsulation, udp_port, .. } = desired.fabric else { return None };
-    let own = &desired.node.addresses;
-    let v4 =
-        own.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None });
-    let v6 =
-        own.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None });
+    let own = |is_ipv4: bool| desired.node.source(is_ipv4);
+    let v4 = own(true).and_then(|own| if let IpAddr::V4(v4) = own { Some(v4.octets()) } else { None });
+    let v6 = own(false).and_then(|own| if let IpAddr::V6(v6) = own { Some(v6.octets()) } else { None });
     let peer = |(peer, known): (&Arc<Peer>, &PeerFacts)| (ip::mapped(peer.address), known.id);
     Some(Tunnels {
         port: uplink.id,
@@ -129,13 +127,13 @@ fn tunnels(
     rewrites: &mut Rewrites,
 ) -> Option<Vec<Tunnel>> {
     let Fabric::Tunnels { encapsulation, udp_port, dscp, .. } = desired.fabric else { return None };
-    let own = desired.node.addresses.iter().find(|own| own.is_ipv4() == peer.address.is_ipv4())?;
+    let own = desired.node.source(peer.address.is_ipv4())?;
     let path = facts.path_mtus.get(&peer.address).copied().unwrap_or(u32::MAX);
     let mtu = uplink.caps.mtu.min(path).saturating_sub(desired.fabric.overhead(peer.address));
     let tunnel = |&(_, vni, gateway_mac): &(NetworkId, Vni, Mac)| {
         let way = Way {
             macs: (next_hop, uplink.mac),
-            addresses: (*own, peer.address),
+            addresses: (own, peer.address),
             udp_port,
             encapsulation,
             vni,

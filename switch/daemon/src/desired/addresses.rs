@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr};
 use hashbrown::{HashMap, hash_map::Entry};
 use ipnet::IpNet;
 use weft_dataplane::snapshot::Mode;
+use weft_wire::Scope;
 
 use super::{Endpoint, Invalid, Network, Node, Peer, peers::Peers};
 
@@ -33,12 +34,49 @@ impl fmt::Display for Key<'_> {
 
 /// An address that one station can have.
 pub(super) fn check(key: impl fmt::Display, address: IpAddr) -> Result<(), Invalid> {
-    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-    if address.is_multicast() || address.is_unspecified() || address.is_loopback() || is_broadcast {
-        let problem = format!("{address} is no address that a station has");
-        return Err(Invalid::new(key.to_string(), problem, "use a unicast address"));
+    let scope = Scope::of(address);
+    if scope.is_a_stations() {
+        return Ok(());
     }
-    Ok(())
+    let problem = format!("{address} is no address that a station has, but {}", scope.text());
+    Err(Invalid::new(key.to_string(), problem, remedy(address)))
+}
+
+/// One that packets are routed to and from.
+pub(super) fn check_routed(key: impl fmt::Display, address: IpAddr) -> Result<(), Invalid> {
+    check(&key, address)?;
+    if Scope::of(address) != Scope::LinkLocal {
+        return Ok(());
+    }
+    let problem = format!("{address} is link-local, and never forwarded (RFC 3927 §7, RFC 4291 §2.5.6)");
+    Err(Invalid::new(key.to_string(), problem, "use an address of another prefix"))
+}
+
+/// A prefix with addresses that stations can have.
+pub(super) fn check_prefix(key: impl fmt::Display, prefix: IpNet) -> Result<(), Invalid> {
+    let scope = Scope::of_prefix(prefix.network(), prefix.prefix_len());
+    if scope.is_a_stations() {
+        return Ok(());
+    }
+    let problem = format!("no station has an address of {prefix}: each is {}", scope.text());
+    Err(Invalid::new(key.to_string(), problem, remedy(prefix.network())))
+}
+
+/// A prefix that packets are routed to and from.
+pub(super) fn check_routed_prefix(key: impl fmt::Display, prefix: IpNet) -> Result<(), Invalid> {
+    check_prefix(&key, prefix)?;
+    match Scope::of_prefix(prefix.network(), prefix.prefix_len()) {
+        Scope::LinkLocal => check_routed(key, prefix.network()),
+        _ => Ok(()),
+    }
+}
+
+/// What to do instead of using an address that is no station's.
+pub(super) fn remedy(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) if address.is_ipv6() => format!("write it as IPv4, such as {v4}"),
+        _ => "use a unicast address".into(),
+    }
 }
 
 /// No prefix stands for two things: what is routed to pods is neither the node's own nor the underlay's. A peer's may be wider
@@ -114,7 +152,12 @@ pub(super) fn differ(
     };
     for address in &node.addresses {
         let key = Key { noun: "node", name: None, field: "addresses" };
-        check(key, *address)?;
+        // Link-local IPv4 ones are reached by this node's pods, such as that of a DNS cache.
+        if address.is_ipv4() {
+            check(key, *address)?
+        } else {
+            check_routed(key, *address)?
+        }
         claim(*address, key)?;
     }
     for network in networks {

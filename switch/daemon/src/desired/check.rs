@@ -175,6 +175,9 @@ fn network(spec: &NetworkSpec, gateway_mac: Mac) -> Result<Network, Invalid> {
             ));
         }
     }
+    for prefix in &spec.prefixes {
+        addresses::check_prefix(key("prefixes"), *prefix)?;
+    }
     if let Some(mac) = spec.gateway_mac {
         check_mac(key("gateway_mac"), mac)?;
     }
@@ -272,6 +275,9 @@ fn port(spec: &PortSpec, networks: &[Network], cores: &[usize]) -> Result<Port, 
     if let Some(mac) = spec.mac {
         check_mac(key("mac"), mac)?;
     }
+    for address in &spec.addresses {
+        addresses::check(key("addresses"), address.addr())?;
+    }
     kinds::check(spec)?;
     Ok(Port { name: spec.name.clone(), role, spec: spec.clone() })
 }
@@ -337,7 +343,10 @@ fn endpoint(spec: &EndpointSpec, networks: &[Network], ports: &[Port]) -> Result
     let port = find_port(key("port"), &spec.port, ports)?;
     check_mac(key("mac"), spec.mac)?;
     for address in &spec.addresses {
-        addresses::check(key("addresses"), *address)?;
+        match networks[network].mode {
+            Mode::Routed => addresses::check_routed(key("addresses"), *address)?,
+            Mode::Bridged => addresses::check(key("addresses"), *address)?,
+        }
     }
     if ports[port].role != Role::Pod {
         let problem = format!("port \"{}\" is not for pods", spec.port);

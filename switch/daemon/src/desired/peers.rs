@@ -153,8 +153,17 @@ fn peer(spec: &PeerSpec) -> Result<Peer, Invalid> {
         mac,
         prefixes: spec.prefixes.iter().map(|prefix| prefix.trunc()).collect(),
     };
-    for address in peer.own_addresses() {
-        addresses::check(key_of(address, &peer), address)?;
+    // Nodes on one link may have their tunnels between its IPv4 addresses. Of IPv6 ones the link would have to be said.
+    let underlay = key_of(peer.address, &peer);
+    match peer.address.is_ipv4() {
+        true => addresses::check(underlay, peer.address)?,
+        false => addresses::check_routed(underlay, peer.address)?,
+    }
+    for address in &peer.addresses {
+        addresses::check_routed(key_of(*address, &peer), *address)?;
+    }
+    for prefix in &peer.prefixes {
+        addresses::check_routed_prefix(addresses::Key::of(NOUN, &peer.name, "prefixes"), *prefix)?;
     }
     Ok(peer)
 }

@@ -6,9 +6,9 @@ use weft_dataplane::{
     police::Unit,
     rules::{Match, Prefix, SetField},
 };
-use weft_wire::{NetworkId, ethertype, ip, ip::proto};
+use weft_wire::{NetworkId, Scope, ethertype, ip, ip::proto};
 
-use super::{Invalid, Network, Port, Rule, RuleEnd, RuleStep, check};
+use super::{Invalid, Network, Port, Rule, RuleEnd, RuleStep, addresses, check};
 
 pub(super) fn rule(spec: &FlowSpec, networks: &[Network], ports: &[Port]) -> Result<Rule, Invalid> {
     let key = |field: &str| format!("flow \"{}\".{field}", spec.name);
@@ -25,7 +25,10 @@ pub(super) fn rule(spec: &FlowSpec, networks: &[Network], ports: &[Port]) -> Res
         }
     };
     let step = |action: &ActionSpec| match action {
-        ActionSpec::Set(set) => Ok(RuleStep::Set(field(*set))),
+        ActionSpec::Set(set) => {
+            can_be_set(*set).map_err(|(problem, remedy)| Invalid::new(key("actions"), problem, remedy))?;
+            Ok(RuleStep::Set(field(*set)))
+        }
         ActionSpec::PushVlan(vlan) => Ok(RuleStep::PushVlan(*vlan)),
         ActionSpec::PopVlan => Ok(RuleStep::PopVlan),
         ActionSpec::Mirror(port) => check::find_port(key("actions"), port, ports).map(RuleStep::Mirror),
@@ -55,6 +58,20 @@ fn field(set: SetSpec) -> SetField {
         SetSpec::Dscp(dscp) => SetField::Dscp(dscp),
         SetSpec::Ttl(ttl) => SetField::Ttl(ttl),
     }
+}
+
+/// An address that is set must be one that a packet may have; else what is wrong, and the remedy.
+fn can_be_set(set: SetSpec) -> Result<(), (String, String)> {
+    let (address, may_be, what) = match set {
+        SetSpec::SrcIp(ip) => (ip, Scope::of(ip).is_a_stations(), "from"),
+        SetSpec::DstIp(ip) => (ip, Scope::of(ip).may_be_destination(), "to"),
+        _ => return Ok(()),
+    };
+    if may_be {
+        return Ok(());
+    }
+    let problem = format!("{set}: no packet is {what} {}", Scope::of(address).text());
+    Err((problem, addresses::remedy(address)))
 }
 
 /// Without a burst, 50 ms at the rate, and at least one full-sized frame (or super-frame, for bytes).
@@ -117,6 +134,18 @@ fn matching(spec: &FlowSpec, networks: &[Network]) -> Result<Match, Invalid> {
             "src and dst are of different families",
             "write one rule for each",
         ));
+    }
+    for (field, prefix) in [("src", from.src), ("dst", from.dst)] {
+        let Some(prefix) = prefix else { continue };
+        if Scope::of_prefix(prefix.network(), prefix.prefix_len()) == Scope::Mapped {
+            let problem = format!("{prefix}: no packet has IPv4-mapped addresses");
+            return Err(Invalid::new(key(field), problem, addresses::remedy(prefix.network())));
+        }
+        let family = if prefix.addr().is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 };
+        if let Some(other) = from.ethertype.filter(|other| *other != family) {
+            let problem = format!("{prefix} is never in a frame of EtherType {other:#06x}");
+            return Err(Invalid::new(key(field), problem, "leave ethertype out"));
+        }
     }
     // An IPv4 prefix of length 0 is all of IPv4, not all of the mapped space's neighbours.
     let ethertype =

@@ -1,6 +1,6 @@
 //! ICMP: echo replies for gateway addresses, and errors (RFC 792, RFC 1812 §4.3, RFC 4443).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use etherparse::PacketBuilder;
 use weft_dataplane::{
@@ -9,6 +9,7 @@ use weft_dataplane::{
     snapshot::{Mode, NetworkView, Snapshot},
 };
 use weft_wire::{
+    Scope,
     ip::{Ipv4, Ipv6, proto},
     l4::Icmp,
 };
@@ -142,12 +143,8 @@ fn l3_end(packet: &Packet<'_>) -> Option<usize> {
 
 fn may_complain(packet: &Packet<'_>) -> bool {
     const ECHO: [u8; 2] = [0, 8];
-    let sender_is_one_host = match packet.key.src_ip() {
-        IpAddr::V4(v4) => {
-            v4 != Ipv4Addr::UNSPECIFIED && !v4.is_multicast() && !v4.is_broadcast() && !v4.is_loopback()
-        }
-        IpAddr::V6(v6) => v6 != Ipv6Addr::UNSPECIFIED && !v6.is_multicast() && !v6.is_loopback(),
-    };
+    let source = packet.key.header_addresses().map(|(src, _)| Scope::of(src));
+    let sender_is_one_host = source.is_some_and(Scope::is_a_stations);
     let kind = (packet.key.dst_port() >> 8) as u8;
     let is_first = packet.key.tag & FlowKey::LATER_FRAGMENT == 0;
     let is_error = is_first
@@ -162,8 +159,11 @@ fn may_complain(packet: &Packet<'_>) -> bool {
 /// The address the switch speaks with: the gateway of the packet's network, else that of any routed one.
 fn own_address(packet: &Packet<'_>, snapshot: &Snapshot) -> Option<IpAddr> {
     let is_v4 = packet.headers.kind == L3::Ipv4;
-    let of =
-        |network: &NetworkView| network.gateways.iter().copied().find(|address| address.is_ipv4() == is_v4);
+    // A link-local one only where there is no other: it says nothing behind a link.
+    let of = |network: &NetworkView| {
+        let own = || network.gateways.iter().copied().filter(|address| address.is_ipv4() == is_v4);
+        own().find(|address| Scope::of(*address) == Scope::Unicast).or_else(|| own().next())
+    };
     let own = packet.network.and_then(|(_, network)| of(network));
     own.or_else(|| {
         let routed = snapshot.networks.iter().filter(|network| network.mode == Mode::Routed);

@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use etherparse::PacketBuilder;
 use weft_dataplane::snapshot::{Mode, Snapshot};
-use weft_wire::{Mac, ip::Ipv6};
-use zerocopy::FromBytes;
+use weft_wire::{Mac, nd};
 
 use super::{Packet, known_as};
 
@@ -19,13 +18,11 @@ pub(super) enum Answer {
     Silence,
 }
 
-const ADVERTISEMENT: u8 = 136;
-/// RFC 4861 §7.1.1: what was routed on the way is not valid.
+/// RFC 4861 §7.1.2: what was routed on the way is not valid.
 const HOP_LIMIT: u8 = 255;
 const ROUTER: u8 = 0x80;
 const SOLICITED: u8 = 0x40;
 const OVERRIDE: u8 = 0x20;
-const TARGET_LINK_LAYER: u8 = 2;
 const ALL_NODES: (Ipv6Addr, Mac) =
     (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), Mac([0x33, 0x33, 0, 0, 0, 1]));
 
@@ -39,13 +36,11 @@ pub(super) fn answer(packet: &Packet<'_>, snapshot: &Snapshot) -> Answer {
     }
 }
 
-/// The address asked for, of a valid solicitation.
+/// The address asked for. What is no valid solicitation (RFC 4861 §7.1.1) was not parsed.
 fn target(packet: &Packet<'_>) -> Option<Ipv6Addr> {
-    let (ip, _) = Ipv6::ref_from_prefix(packet.bytes.get(packet.headers.l3.into()..)?).ok()?;
-    // Type, code, checksum, reserved; then the target.
-    let target: [u8; 16] =
-        packet.bytes.get(usize::from(packet.headers.l4) + 8..)?.get(..16)?.try_into().ok()?;
-    (ip.hop_limit == HOP_LIMIT).then(|| target.into())
+    (packet.key.nd_type() == Some(nd::NEIGHBOUR_SOLICITATION))
+        .then(|| packet.bytes.get(packet.headers.l4.into()..).and_then(nd::target))?
+        .map(Into::into)
 }
 
 fn advertise(packet: &Packet<'_>, target: Ipv6Addr, mac: Mac) -> Option<Vec<u8>> {
@@ -65,12 +60,12 @@ pub(super) fn announcement(target: Ipv6Addr, mac: Mac, is_router: bool) -> Optio
 
 fn advertisement(target: Ipv6Addr, mac: Mac, flags: u8, (to, to_mac): (Ipv6Addr, Mac)) -> Option<Vec<u8>> {
     let mut body = target.octets().to_vec();
-    body.extend([TARGET_LINK_LAYER, 1]);
+    body.extend([nd::TARGET_LINK_LAYER, 1]);
     body.extend(mac.0);
     let mut bytes = Vec::with_capacity(86);
     PacketBuilder::ethernet2(mac.0, to_mac.0)
         .ipv6(target.octets(), to.octets(), HOP_LIMIT)
-        .icmpv6_raw(ADVERTISEMENT, 0, [flags, 0, 0, 0])
+        .icmpv6_raw(nd::NEIGHBOUR_ADVERTISEMENT, 0, [flags, 0, 0, 0])
         .write(&mut bytes, &body)
         .ok()?;
     Some(bytes)

@@ -43,6 +43,8 @@ impl View<'_> {
             Action::Rule(index) => format!("rule:{}", names.rule(*index)),
             Action::PopVlan => "pop_vlan".into(),
             Action::SetVlan(vlan) => format!("set_vlan:{vlan}"),
+            Action::Claim(_) => "claim".into(),
+            Action::Checksum => "checksum".into(),
             Action::Encap(index) => format!("encap:{}", self.peer_of_tunnel(*index)),
             Action::Route(index) => match self.snapshot.rewrites.get(usize::from(*index)) {
                 Some(rewrite) => format!("route:{}", rewrite.dst()),

@@ -103,7 +103,7 @@ impl View<'_> {
     fn wrap(&self, peer: &Peer, network: &Network, inner: &[u8]) -> Result<Vec<u8>, Error> {
         let closed =
             || Error::new(Code::Unavailable, "tunnel packets are not unwrapped: the uplink is not open");
-        let own = self.desired.node.addresses.iter().find(|own| own.is_ipv4() == peer.address.is_ipv4());
+        let own = self.desired.node.source(peer.address.is_ipv4());
         let (&Fabric::Tunnels { encapsulation, udp_port, dscp, .. }, Some(vni), Some(own), Some(unwraps)) =
             (&self.desired.fabric, network.vni, own, &self.snapshot.unwraps)
         else {
@@ -111,7 +111,7 @@ impl View<'_> {
         };
         let way = Way {
             macs: (unwraps.mac, self.next_hop(Some(peer))),
-            addresses: (peer.address, *own),
+            addresses: (peer.address, own),
             udp_port,
             encapsulation,
             vni,

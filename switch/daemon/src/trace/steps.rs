@@ -190,6 +190,10 @@ impl View<'_> {
                     });
                     steps.add("act", "route", text);
                 }
+                Action::Claim(_) => {
+                    steps.add("act", "endpoints", "may its sender say this of addresses?");
+                }
+                Action::Checksum => steps.add("act", "checksum", "is the message whole?"),
                 Action::Encap(index) => {
                     let text = format!("wraps it up for node {}", self.peer_of_tunnel(index));
                     steps.add("act", "encap", text);

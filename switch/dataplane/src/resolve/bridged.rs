@@ -1,19 +1,14 @@
 //! Bridged networks: a learning bridge (IEEE 802.1D-2004 §7.8).
 
-use std::net::IpAddr;
+use weft_wire::{NetworkId, VlanId, ethertype, nd};
 
-use weft_wire::{NetworkId, VlanId, ethertype};
-
-use super::{
-    Arrival, Note, Notes, Resolved, dropped,
-    routed::{nd, nd_type},
-};
+use super::{Arrival, Note, Notes, Resolved, dropped, pod, scope};
 use crate::{
     key::{FlowKey, Origin},
     mailbox::Learn,
     program::{Action, Program, Verdict},
     reason::{DropReason, PuntReason},
-    snapshot::{Endpoint, NetworkView, Role, Snapshot, Station},
+    snapshot::{NetworkView, Role, Snapshot, Station},
 };
 
 const ARP_REQUEST: u16 = 1;
@@ -78,13 +73,10 @@ fn source(
     snapshot: &Snapshot,
 ) -> Result<Option<Learn>, DropReason> {
     match (snapshot.endpoint(id, key.src_mac), arrival.ingress.role == Role::Pod) {
-        (Some(endpoint), _) if endpoint.port == arrival.port && owns_address(endpoint, key) => {
-            // Behind a tag that is not the bridge's to read, addresses could be anybody's.
-            let is_tagged = matches!(key.ethertype, ethertype::VLAN | ethertype::SERVICE_VLAN);
-            match is_tagged && !endpoint.addresses.is_empty() {
-                true => Err(DropReason::VlanNotAllowed),
-                false => Ok(None),
-            }
+        (Some(endpoint), _) if endpoint.port == arrival.port => {
+            scope::of_packet(key)?;
+            pod::bridged(key, endpoint, snapshot)?;
+            Ok(None)
         }
         // A pod's MAC from elsewhere, or any other MAC from a pod's port.
         (Some(_), _) | (None, true) => Err(DropReason::Spoofed),
@@ -101,17 +93,6 @@ fn source(
             Ok((known != Some(&here)).then_some(Learn { mac: key.src_mac, origin, vlan, refresh: false }))
         }
     }
-}
-
-/// An endpoint that has addresses speaks for these only; link-local ones are its own business.
-fn owns_address(endpoint: &Endpoint, key: &FlowKey) -> bool {
-    let source = key.src_ip();
-    let applies = matches!(key.ethertype, ethertype::IPV4 | ethertype::IPV6 | ethertype::ARP);
-    let local = match source {
-        IpAddr::V4(v4) => v4.is_unspecified() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local(),
-    };
-    !applies || local || endpoint.addresses.is_empty() || endpoint.addresses.contains(&source)
 }
 
 /// Where a unicast address is; none: flood.
@@ -143,5 +124,5 @@ fn suppressed(
         return known.then_some(PuntReason::Arp);
     }
     // The target is in the message; the slow path floods what it can't answer.
-    (nd_type(key) == Some(nd::NEIGHBOUR_SOLICITATION)).then_some(PuntReason::Nd)
+    (key.nd_type() == Some(nd::NEIGHBOUR_SOLICITATION)).then_some(PuntReason::Nd)
 }

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use weft_wire::{NetworkId, PeerId, PortId, ethertype, ip, ip::proto};
+use weft_wire::{NetworkId, PeerId, PortId, ethertype, ip, ip::proto, nd};
 
-use super::{Arrival, Note, Notes, Resolved, dropped};
+use super::{Arrival, Note, Notes, Resolved, dropped, pod, scope};
 use crate::{
     key::FlowKey,
     program::{Action, Program, Verdict},
@@ -12,22 +12,6 @@ use crate::{
     snapshot::{Hop, Role, Snapshot},
     table::routes::Route,
 };
-
-/// ICMPv6 types of neighbour and router discovery (RFC 4861 §4).
-pub(crate) mod nd {
-    pub(crate) const ROUTER_SOLICITATION: u8 = 133;
-    pub(crate) const NEIGHBOUR_SOLICITATION: u8 = 135;
-    pub(crate) const REDIRECT: u8 = 137;
-}
-
-/// What neighbour discovery a packet is, if any.
-pub(crate) fn nd_type(key: &FlowKey) -> Option<u8> {
-    let kind = (key.dst_port() >> 8) as u8;
-    (key.ethertype == ethertype::IPV6
-        && key.protocol == proto::ICMPV6
-        && (nd::ROUTER_SOLICITATION..=nd::REDIRECT).contains(&kind))
-    .then_some(kind)
-}
 
 const ARP_REQUEST: u16 = 1;
 
@@ -40,13 +24,13 @@ pub(super) fn resolve(
     mut program: Program,
     notes: &mut impl Notes,
 ) -> Resolved {
-    if !is_own(key, arrival, snapshot) {
-        return dropped(program, DropReason::Spoofed);
+    if let Err(reason) = scope::of_packet(key).and_then(|()| source(key, arrival, snapshot)) {
+        return dropped(program, reason);
     }
     notes.add(Note::Source { mac: key.src_mac, learnt: false });
     // The underlay's neighbours are the node's.
     let is_native = arrival.ingress.role == Role::Fabric && arrival.peer.is_none();
-    if is_native && (now.ethertype == ethertype::ARP || nd_type(now).is_some()) {
+    if is_native && (now.ethertype == ethertype::ARP || now.nd_type().is_some()) {
         return dropped(program, DropReason::NotOurs);
     }
     if now.ethertype == ethertype::ARP {
@@ -55,7 +39,7 @@ pub(super) fn resolve(
             _ => dropped(program, DropReason::Ignored),
         };
     }
-    if let Some(kind) = nd_type(now) {
+    if let Some(kind) = now.nd_type() {
         return match kind {
             nd::NEIGHBOUR_SOLICITATION => program.ending(Verdict::Punt(PuntReason::Nd)).into(),
             _ => dropped(program, DropReason::Ignored),
@@ -83,6 +67,9 @@ pub(super) fn resolve(
                 false => dropped(program, DropReason::NotOurs),
             };
         }
+    }
+    if let Err(reason) = scope::of_routed(now, arrival, snapshot) {
+        return dropped(program, reason);
     }
     notes.add(Note::Route { address: now.dst(), route: snapshot.route(now.dst()) });
     match forward(now, arrival, snapshot) {
@@ -168,11 +155,16 @@ fn to_peer(peer: PeerId, network: Option<NetworkId>, snapshot: &Snapshot) -> Opt
 /// Anti-spoofing. From a pod's port, MAC and address must be one endpoint's, and that endpoint's port the one the packet
 /// came by. Through a tunnel, the address must be of the node that sent it, or of its pods. What comes by the host port or
 /// natively over the fabric is the underlay's to police.
-fn is_own(key: &FlowKey, arrival: &Arrival<'_>, snapshot: &Snapshot) -> bool {
-    match (arrival.peer, arrival.network) {
+fn source(key: &FlowKey, arrival: &Arrival<'_>, snapshot: &Snapshot) -> Result<(), DropReason> {
+    let is_own = match (arrival.peer, arrival.network) {
         (Some(peer), _) => snapshot.route(key.src()) == Some(Route::Peer(peer)),
         (None, Some(network)) => is_pods_own(key, network, snapshot),
-        (None, None) => true,
+        (None, None) => return Ok(()),
+    };
+    match (is_own, arrival.peer) {
+        (false, _) => Err(DropReason::Spoofed),
+        (true, Some(_)) => Ok(()),
+        (true, None) => pod::router(key).and_then(|()| pod::error(key)),
     }
 }
 
