@@ -174,7 +174,8 @@ fn a_steered_port_takes_only_what_it_is_told() {
     let memory = memory();
     let mut pool = FramePool::new(memory.clone());
     let mut opened =
-        xsk::open(&xsk::Spec { stack: Stack::Unclaimed, ..xsk_spec("v", Some(a.netns())) }, &memory).expect("it opens");
+        xsk::open(&xsk::Spec { stack: Stack::Unclaimed, ..xsk_spec("v", Some(a.netns())) }, &memory)
+            .expect("it opens");
     let prefixes =
         |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a prefix")).collect::<Vec<_>>();
     opened.guard.steer(&Steer::Prefixes(prefixes(&["10.5.1.0/24", "fd05:1::/32"]))).expect("it steers");

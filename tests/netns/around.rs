@@ -62,15 +62,21 @@ struct Leaks {
 
 const NONE: Leaks = Leaks { forwarded: 0, answers: 0, taken: 0 };
 
+/// That of its veth's switch end.
+fn switch_mac(node: &Node, pod: &Pod) -> String {
+    node.ns.must(&["cat", &format!("/sys/class/net/{}/address", pod.device())]).trim().to_owned()
+}
+
 fn frames(node: &Node, pod: &Pod) -> Vec<Vec<u8>> {
-    let mac = |ns: &NetNs, device: &str| ns.must(&["cat", &format!("/sys/class/net/{device}/address")]);
-    let (own, switch) = (mac(&pod.ns, "eth0"), mac(&node.ns, &pod.device()));
-    let to_switch = eth(own.trim(), switch.trim());
+    let own = pod.ns.must(&["cat", "/sys/class/net/eth0/address"]);
+    let to_switch = eth(own.trim(), &switch_mac(node, pod));
     let (v4, v6) = (pod.v4().to_string(), pod.v6().to_string());
     let mut frames = vec![eth(own.trim(), "ff:ff:ff:ff:ff:ff").arp(&v4, "192.0.2.1")];
     // Several ports, so that all of its queues are used.
     for source in 1..9 {
-        for (src, dst) in [(SPOOFED[0], TARGET[0]), (SPOOFED[1], TARGET[1]), (&v4, TARGET[0]), (&v6, TARGET[1])] {
+        for (src, dst) in
+            [(SPOOFED[0], TARGET[0]), (SPOOFED[1], TARGET[1]), (&v4, TARGET[0]), (&v6, TARGET[1])]
+        {
             frames.push(to_switch.udp(src, dst, (source, PORT), 64, 20));
             // A priority tag: the stack takes it off (802.1Q clause 6.9.1 of a VLAN-unaware station).
             frames.push(to_switch.vlan(0).udp(src, dst, (source, PORT), 64, 20));
@@ -89,7 +95,8 @@ fn attack(node: &Node, pod: &Pod) -> Leaks {
     };
     let before: u64 = taken();
     let mut outside = wire(&node.outside, "eth0", &format!("udp dst port {PORT}"));
-    let mut pods = wire(&pod.ns, "eth0", "arp[6:2] = 2 and arp src host 192.0.2.1");
+    // The switch may answer, too, with its gateway's MAC.
+    let mut pods = wire(&pod.ns, "eth0", &format!("arp[6:2] = 2 and ether src {}", switch_mac(node, pod)));
     for frame in frames(node, pod) {
         pods.sendpacket(frame).expect("the pod sends");
     }
@@ -144,7 +151,17 @@ fn a_fabric_and_a_host_port_leave_the_node_its_device() {
     assert_eq!(attack(&node, &pod), NONE);
     node.weftd.must(&["port", "del", "p"]);
     node.weftd.must(&["port", "del", "host"]);
-    node.weftd.must(&["port", "add", "host", "--kind", "packet", "--role", "host", "--device", &pod.device()]);
+    node.weftd.must(&[
+        "port",
+        "add",
+        "host",
+        "--kind",
+        "packet",
+        "--role",
+        "host",
+        "--device",
+        &pod.device(),
+    ]);
     assert!(is_open(attack(&node, &pod)));
     must_ping(&node.outside, "192.0.2.1".parse().expect("an address"), 56);
 }
@@ -198,11 +215,8 @@ fn no_frame_slips_through_while_ports_are_made_again_and_weftd_dies() {
     router(&node);
     let config = Node::config(&plan, &node.pods);
     let mut outside = wire(&node.outside, "eth0", &format!("udp dst port {PORT}"));
-    let floods: Vec<_> = node
-        .pods
-        .iter()
-        .map(|pod| (wire(&pod.ns, "eth0", "udp dst port 1"), frames(&node, pod)))
-        .collect();
+    let floods: Vec<_> =
+        node.pods.iter().map(|pod| (wire(&pod.ns, "eth0", "udp dst port 1"), frames(&node, pod))).collect();
     let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     scope(|scope| {
         for (mut from, frames) in floods {
@@ -282,7 +296,8 @@ fn what_others_take_off_is_put_back_and_a_device_that_returns_is_kept() {
             weftd.json(&["port", "show", &pod.name])["port"]["state"] == "removed"
         });
         away.ip(&["link", "set", &device, "netns", node.ns.name()]);
-        let kept = || node.ns.must(&["tc", "filter", "show", "dev", &device, "ingress"]).contains("weft_keep");
+        let kept =
+            || node.ns.must(&["tc", "filter", "show", "dev", &device, "ingress"]).contains("weft_keep");
         let deadline = Instant::now() + Duration::from_secs(5);
         while !kept() {
             assert!(Instant::now() < deadline, "{device} came back: {}", node.weftd.log());
@@ -315,7 +330,8 @@ fn a_device_that_can_not_be_kept_is_refused_and_left_as_it_was() {
     }
     node.ns.must(&["tc", "filter", "del", "dev", "v30", "ingress"]);
     // Whoever is refused for another reason has changed nothing either.
-    let refused = node.weftd.ctl(&["port", "add", "p", "--kind", "xsk", "--device", "v30", "--zerocopy", "require"]);
+    let refused =
+        node.weftd.ctl(&["port", "add", "p", "--kind", "xsk", "--device", "v30", "--zerocopy", "require"]);
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(node.ns.must(&["tc", "filter", "show", "dev", "v30", "ingress"]), "");
 }

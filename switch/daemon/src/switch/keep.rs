@@ -21,8 +21,9 @@ const TIME_PER_TICK: Duration = Duration::from_millis(2);
 pub(super) fn released(before: &Desired, after: &Desired) -> Vec<PortSpec> {
     let names: BTreeMap<&str, &PortSpec> =
         after.ports.iter().map(|port| (port.name.as_str(), &port.spec)).collect();
-    let is_gone =
-        |spec: &&PortSpec| ports::is_kept(spec) && names.get(spec.name.as_str()).is_none_or(|new| new != spec);
+    let is_gone = |spec: &&PortSpec| {
+        ports::is_kept(spec) && names.get(spec.name.as_str()).is_none_or(|new| new != spec)
+    };
     let gone: Vec<&PortSpec> = before.ports.iter().map(|port| &port.spec).filter(is_gone).collect();
     if gone.is_empty() {
         return Vec::new();
@@ -72,7 +73,9 @@ impl Switch {
                 }
                 Ok(false) => {}
                 Err(error) if error.is_absence() => {}
-                Err(error) => tracing::warn!(port = port.name, %error, "its device is open to the node's stack"),
+                Err(error) => {
+                    tracing::warn!(port = port.name, %error, "its device is open to the node's stack")
+                }
             }
         }
     }
