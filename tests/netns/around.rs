@@ -62,10 +62,14 @@ struct Leaks {
 
 const NONE: Leaks = Leaks { forwarded: 0, answers: 0, taken: 0 };
 
+/// That of its veth's switch end.
+fn switch_mac(node: &Node, pod: &Pod) -> String {
+    node.ns.must(&["cat", &format!("/sys/class/net/{}/address", pod.device())]).trim().to_owned()
+}
+
 fn frames(node: &Node, pod: &Pod) -> Vec<Vec<u8>> {
-    let mac = |ns: &NetNs, device: &str| ns.must(&["cat", &format!("/sys/class/net/{device}/address")]);
-    let (own, switch) = (mac(&pod.ns, "eth0"), mac(&node.ns, &pod.device()));
-    let to_switch = eth(own.trim(), switch.trim());
+    let own = pod.ns.must(&["cat", "/sys/class/net/eth0/address"]);
+    let to_switch = eth(own.trim(), &switch_mac(node, pod));
     let (v4, v6) = (pod.v4().to_string(), pod.v6().to_string());
     let mut frames = vec![eth(own.trim(), "ff:ff:ff:ff:ff:ff").arp(&v4, "192.0.2.1")];
     // Several ports, so that all of its queues are used.
@@ -91,7 +95,8 @@ fn attack(node: &Node, pod: &Pod) -> Leaks {
     };
     let before: u64 = taken();
     let mut outside = wire(&node.outside, "eth0", &format!("udp dst port {PORT}"));
-    let mut pods = wire(&pod.ns, "eth0", "arp[6:2] = 2 and arp src host 192.0.2.1");
+    // The switch may answer, too, with its gateway's MAC.
+    let mut pods = wire(&pod.ns, "eth0", &format!("arp[6:2] = 2 and ether src {}", switch_mac(node, pod)));
     for frame in frames(node, pod) {
         pods.sendpacket(frame).expect("the pod sends");
     }

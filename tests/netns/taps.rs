@@ -34,8 +34,13 @@ fn a_tap_that_its_pod_changes_behind_weftd_is_closed_and_made_anew() {
     drop(queue);
     node.weftd.must(&["config", "reload"]);
     must_ping(&pod.ns, other.v4(), 56);
-    // ip-tuntap(8) attaches a queue, makes the device persistent, and lets go.
-    pod.ns.must(&["ip", "tuntap", "add", "dev", "eth0", "mode", "tap", "multi_queue", "vnet_hdr"]);
+    // A queue attached (TUNSETIFF), the device made persistent (TUNSETPERSIST), and let go.
+    pod.ns.must(&[
+        "perl",
+        "-e",
+        "open $f, '+<', '/dev/net/tun' or die; $r = pack 'a16sx22', 'eth0', 0x5102; \
+         ioctl $f, 0x400454ca, $r or die $!; ioctl $f, 0x400454cb, 1 or die $!",
+    ]);
     closed(&node, pod, "made it outlive weftd (TUNSETPERSIST)");
     assert!(!pod.ns.ip(&["link"]).contains("eth0"));
     node.weftd.must(&["config", "reload"]);

@@ -120,7 +120,9 @@ fn detach(ifindex: u32) -> Result<bool, Refused> {
     match filter(unused.as_fd(), ifindex).detach().map_err(|error| program::to_io(&error)) {
         Ok(()) => Ok(true),
         // No such filter, or no qdisc to hold one.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(false),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+            Ok(false)
+        }
         Err(source) => Err((RELEASING, source)),
     }
 }
@@ -166,14 +168,14 @@ fn attach(ifindex: u32) -> Result<u32, Refused> {
 }
 
 fn refused(device: &str, step: &'static str, source: io::Error) -> PortError {
-    let remedy = match source.raw_os_error() {
-        Some(libc::EPERM) => "run weftd with CAP_NET_ADMIN and CAP_BPF".into(),
-        Some(libc::ENOENT | libc::EOPNOTSUPP) => {
+    let remedy = match source.kind() {
+        io::ErrorKind::PermissionDenied => "run weftd with CAP_NET_ADMIN and CAP_BPF".into(),
+        io::ErrorKind::NotFound | io::ErrorKind::Unsupported => {
             "without it the node's own stack takes what comes from there, past the switch: the kernel needs CONFIG_NET_SCH_INGRESS \
              and CONFIG_NET_CLS_BPF (modprobe sch_ingress cls_bpf), or use kind = \"tap\""
                 .into()
         }
-        Some(libc::EINVAL | libc::EEXIST | libc::EBUSY) => {
+        io::ErrorKind::InvalidInput | io::ErrorKind::AlreadyExists => {
             format!(
                 "another tc filter has priority {PRIORITY}: remove it (tc filter show dev {device} ingress)"
             )

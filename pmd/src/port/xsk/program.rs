@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 use libbpf_rs::{
-    MapCore, MapFlags, MapHandle, libbpf_sys,
+    ErrorKind, MapCore, MapFlags, MapHandle, libbpf_sys,
     skel::{OpenSkel, SkelBuilder},
 };
 
@@ -156,12 +156,23 @@ fn load(
 }
 
 pub(in crate::port) fn to_io(error: &libbpf_rs::Error) -> io::Error {
-    error.kind();
     let source: Option<&io::Error> =
         std::error::Error::source(error).and_then(|source| source.downcast_ref());
     match source.and_then(io::Error::raw_os_error) {
         Some(errno) => io::Error::from_raw_os_error(errno),
-        None => io::Error::other(error.to_string()),
+        None => io::Error::new(kind_of(error), error.to_string()),
+    }
+}
+
+/// Of the kinds that there are remedies for.
+fn kind_of(error: &libbpf_rs::Error) -> io::ErrorKind {
+    match error.kind() {
+        ErrorKind::NotFound => io::ErrorKind::NotFound,
+        ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
+        ErrorKind::AlreadyExists => io::ErrorKind::AlreadyExists,
+        ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
+        ErrorKind::Unsupported => io::ErrorKind::Unsupported,
+        _ => io::ErrorKind::Other,
     }
 }
 
