@@ -24,13 +24,13 @@ name = "x"
 kind = "packet"
 role = "access"
 network = "lan"
-device = "x"
+device = "x0"
 [[port]]
 name = "t"
 kind = "packet"
 role = "trunk"
 networks = ["lan"]
-device = "t"
+device = "t0"
 "#;
 
 fn pod(netns: &NetNs, mac: &str) -> String {
@@ -60,8 +60,8 @@ fn a_tap_that_comes_or_changes_is_announced() {
         return;
     }
     let [node, host, switch, netns] = ["node", "host", "switch", "pod"].map(NetNs::new);
-    veth(&node, "x", &host, "eth0", 1);
-    veth(&node, "t", &switch, "t", 1);
+    veth(&node, "x0", &host, "eth0", 1);
+    veth(&node, "t0", &switch, "t0", 1);
     host.ip(&["addr", "add", "10.0.0.1/24", "dev", "eth0"]);
     host.ip(&["addr", "add", "fd00::1/64", "dev", "eth0", "nodad"]);
     // What the host remembers of whoever had the addresses before.
@@ -70,7 +70,7 @@ fn a_tap_that_comes_or_changes_is_announced() {
         host.ip(&old);
     }
     let mut weftd = Weftd::start(&node, CONFIG);
-    let (mut access, mut trunk) = (Wire::open(&host, "eth0"), Wire::open(&switch, "t"));
+    let (mut access, mut trunk) = (Wire::open(&host, "eth0"), Wire::open(&switch, "t0"));
     for mac in ["02:00:00:00:00:0a", "02:00:00:00:00:0b"] {
         weftd.write(&format!("{CONFIG}{}", pod(&netns, mac)));
         weftd.reload();

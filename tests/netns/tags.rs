@@ -23,31 +23,31 @@ name = "t"
 kind = "packet"
 role = "trunk"
 networks = ["lan"]
-device = "t"
+device = "t0"
 [[port]]
 name = "u"
 kind = "packet"
 role = "trunk"
 networks = ["lan"]
-device = "u"
+device = "u0"
 [[port]]
 name = "v"
 kind = "xsk"
 role = "trunk"
 networks = ["lan"]
-device = "v"
+device = "v0"
 [[port]]
 name = "x"
 kind = "packet"
 role = "access"
 network = "lan"
-device = "x"
+device = "x0"
 [[port]]
 name = "y"
 kind = "xsk"
 role = "access"
 network = "lan"
-device = "y"
+device = "y0"
 "#;
 
 /// A broadcast that carries its number.
@@ -62,12 +62,17 @@ fn service_tags_and_priorities_pass_the_kernel() {
         return;
     }
     let (node, other) = (NetNs::new("node"), NetNs::new("other"));
+    for ns in [&node, &other] {
+        // Nobody speaks here but this test.
+        ns.must(&["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]);
+    }
     let ports = ["t", "u", "v", "x", "y"];
     for port in ports {
-        veth(&node, port, &other, port, 1);
+        let device = format!("{port}0");
+        veth(&node, &device, &other, &device, 1);
     }
     let weftd = Weftd::start(&node, CONFIG);
-    let mut wires = ports.map(|port| Wire::open(&other, port));
+    let mut wires = ports.map(|port| Wire::open(&other, &format!("{port}0")));
     // From a port, with these tags: what access ports and trunks get.
     let cases: [(usize, &[u32], Option<[&str; 2]>); 12] = [
         (0, &[0x8100_b00a], Some(["88b5", "8100b00a 88b5"])), // priority 5, drop eligible

@@ -66,7 +66,9 @@ fn a_bridge_relays_what_is_not_sound_as_it_is() {
     let mut sim = Sim::new(LAN);
     sim.put("t", eth(T, ALL).vlan(10).arp("10.0.0.3", "10.0.0.9"));
     sim.run();
-    ["x", "y", "pod"].map(|port| got(&sim, port));
+    for port in ["x", "y", "pod"] {
+        got(&sim, port);
+    }
     for dst in [T, ALL] {
         let frames = unsound(X, dst, "10.0.0.1").into_iter().map(|(_, frame)| frame);
         for frame in frames.chain(unknown(X, dst)) {
@@ -97,7 +99,9 @@ fn a_source_is_learnt_from_what_is_not_sound() {
     let mut sim = Sim::new(LAN);
     sim.put("x", unsound(X, ALL, "10.0.0.1").swap_remove(4).1);
     sim.run();
-    ["y", "t", "pod"].map(|port| got(&sim, port));
+    for port in ["y", "t", "pod"] {
+        got(&sim, port);
+    }
     sim.put("y", eth(Y, X).udp("10.0.0.2", "10.0.0.1", (1, 2), 64, 1));
     sim.run();
     assert_eq!(["x", "t", "pod"].map(|port| got(&sim, port).len()), [1, 0, 0]);

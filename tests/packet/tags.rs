@@ -248,7 +248,7 @@ fn tags_inside_of_tags_are_payload() {
 
 #[test]
 fn a_tag_that_a_rule_puts_on_and_takes_off_leaves_the_frames_own() {
-    let rule = "[[flow]]\nname = \"copy\"\nmatch = { dst_port = 2 }\n\
+    let rule = "[[flow]]\nname = \"copy\"\nmatch = { protocol = \"udp\", dst_port = 2 }\n\
                 actions = [\"push_vlan:77\", \"mirror:y\", \"pop_vlan\", \"continue\"]\n";
     check(
         &format!("{LAN}{rule}"),

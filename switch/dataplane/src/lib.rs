@@ -5,7 +5,7 @@
 //!   └ Pipeline::poll      pipeline   READ FIRST: the path, one line per stage
 //!       rx burst          weft-pmd   frames: port → burst
 //!       decap             decap      on the fabric's port: tunnel packets from other nodes are unwrapped, once
-//!       parse             parse      keys[i], headers[i]; truncated and malformed frames are dropped
+//!       parse             parse      keys[i], headers[i]; what only a bridge would relay is set aside
 //!       classify          classify   per-core flow table: hit → the flow's program
 //!         resolve         resolve    misses only, cold: rules → anti-spoofing → routed | bridged → program
 //!       action            action     the program rewrites bytes in place and gives the verdict

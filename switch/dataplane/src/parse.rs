@@ -182,7 +182,8 @@ fn find_checksum(packet: &[u8], key: &FlowKey, headers: &Headers) -> Csum {
 fn find_checksum_behind_tags(packet: &[u8], mut l3: usize) -> Csum {
     while let Ok((tag, _)) = VlanTag::ref_from_prefix(packet.get(l3..).unwrap_or_default()) {
         l3 += size_of::<VlanTag>();
-        let mut key = FlowKey { ethertype: tag.ethertype.get(), ..FlowKey::default() };
+        let mut key = FlowKey::default();
+        key.ethertype = tag.ethertype.get();
         if !matches!(key.ethertype, ethertype::VLAN | ethertype::SERVICE_VLAN) {
             let headers = parse_inside(packet, l3, &mut key);
             return headers.map_or(Csum::Complete, |headers| find_checksum(packet, &key, &headers));

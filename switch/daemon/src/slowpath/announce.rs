@@ -73,11 +73,10 @@ impl Announcer {
             let made = announcement(subject, snapshot);
             let cost_ns = COPY_NS * made.len() as u64;
             self.ready_ns = self.ready_ns.max(now_ns.saturating_sub(BURST_NS)) + cost_ns;
-            match round.left {
-                0..=1 => drop(self.rounds.remove(&subject)),
-                left => {
-                    drop(self.rounds.insert(subject, Round { due_ns: now_ns + INTERVAL_NS, left: left - 1 }))
-                }
+            if round.left > 1 {
+                self.rounds.insert(subject, Round { due_ns: now_ns + INTERVAL_NS, left: round.left - 1 });
+            } else {
+                self.rounds.remove(&subject);
             }
             replies.extend(made);
         }
