@@ -168,7 +168,9 @@ fn oracle(packet: &Packet, pods: usize) -> Expected {
     if !packet.to_gateway {
         return Dropped(DropReason::NotForGateway);
     }
-    if matches!(packet.src, Who::LinkLocal | Who::Unspecified) {
+    // The node may speak to the switch itself on the link between them.
+    let is_on_link = packet.src == Who::LinkLocal && packet.dst == Who::Gateway && packet.from == From::Host;
+    if matches!(packet.src, Who::LinkLocal | Who::Unspecified) && !is_on_link {
         return Dropped(DropReason::MartianSource);
     }
     if packet.dst == Who::LinkLocal {

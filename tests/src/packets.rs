@@ -140,15 +140,17 @@ impl Eth {
         bytes
     }
 
-    /// A neighbour solicitation of `src` for `target`.
+    /// A neighbour solicitation of `src` for `target`; from `::` without link-layer address (RFC 4861 §4.3).
     pub fn solicit(self, src: &str, target: &str) -> Vec<u8> {
         let (IpAddr::V6(src), IpAddr::V6(target)) = (ip(src), ip(target)) else { panic!("ND is for IPv6") };
         let mut to = [0; 16];
         to[..13].copy_from_slice(&[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff]);
         to[13..].copy_from_slice(&target.octets()[13..]);
         let mut body = target.octets().to_vec();
-        body.extend([1, 1]);
-        body.extend(self.src.0);
+        if !src.is_unspecified() {
+            body.extend([1, 1]);
+            body.extend(self.src.0);
+        }
         let mut bytes = Vec::new();
         PacketBuilder::ethernet2(self.src.0, self.dst.0)
             .ipv6(src.octets(), to, 255)

@@ -134,6 +134,7 @@ fn snapshot(desired: &Desired, facts: &Facts, peers: &[PeerFacts], remote_routes
         generation: facts.generation,
         ports: ports(desired, facts),
         networks: networks(desired, facts, &ids, &fabric),
+        owners: Arc::new(owners(&endpoints)),
         endpoints: Arc::new(endpoints),
         routes: Arc::new(routes),
         remote_routes,
@@ -272,6 +273,14 @@ fn endpoints(desired: &Desired, ids: &[Option<PortId>]) -> HashMap<(NetworkId, M
         Some(((network, endpoint.mac), view))
     };
     desired.endpoints.iter().filter_map(entry).collect()
+}
+
+fn owners(endpoints: &HashMap<(NetworkId, Mac), Endpoint>) -> HashMap<(NetworkId, IpAddr), Mac> {
+    let own = |((network, mac), endpoint): (&(NetworkId, Mac), &Endpoint)| {
+        let (network, mac) = (*network, *mac);
+        endpoint.addresses.clone().into_iter().map(move |address| ((network, address), mac))
+    };
+    endpoints.iter().flat_map(own).collect()
 }
 
 fn routes(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Routes {

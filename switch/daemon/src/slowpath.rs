@@ -210,14 +210,11 @@ fn known_as(target: IpAddr, packet: &Packet<'_>, snapshot: &Snapshot) -> Option<
         let gateway = snapshot.networks.iter().find(|network| network.mode == Mode::Routed)?;
         return (is_host && reachable).then_some(gateway.gateway_mac);
     };
-    let owner = snapshot
-        .endpoints
-        .iter()
-        .find(|((other, _), endpoint)| *other == id && endpoint.addresses.contains(&target));
+    let owner = snapshot.owners.get(&(id, target)).copied();
     match (network.mode, owner) {
         // An address of the asker's own: duplicate address detection, or an announcement.
-        (_, Some(((_, mac), _))) if *mac == asker => None,
-        (Mode::Bridged, owner) => owner.map(|((_, mac), _)| *mac),
+        (_, Some(mac)) if mac == asker => None,
+        (Mode::Bridged, owner) => owner,
         (Mode::Routed, Some(_)) => Some(network.gateway_mac),
         (Mode::Routed, None) => match snapshot.route(ip::mapped(target))? {
             Route::Gateway { network: other } => (other == id).then_some(network.gateway_mac),

@@ -7,7 +7,7 @@
 //!       decap             decap      on the fabric's port: tunnel packets from other nodes are unwrapped, once
 //!       parse             parse      keys[i], headers[i]; what only a bridge would relay is set aside
 //!       classify          classify   per-core flow table: hit → the flow's program
-//!         resolve         resolve    misses only, cold: rules → anti-spoofing → routed | bridged → program
+//!         resolve         resolve    misses only, cold: rules → scope, anti-spoofing → routed | bridged → program
 //!       action            action     the program rewrites bytes in place and gives the verdict
 //!       egress            egress     verdict → transmit burst, hand-off, punt or pool; the only place that frees
 //! ```

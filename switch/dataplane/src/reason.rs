@@ -38,7 +38,7 @@ reasons! {
         TinyFragment = "tiny_fragment", "a fragment made to hide TCP flags (RFC 1858 §3)";
         BadSource = "bad_source", "a group address, or none (all zeros), as source MAC";
         NdInvalid = "nd_invalid", "neighbour or router discovery that whoever gets it must discard (RFC 4861 §6.1, §7.1, §8.1; RFC 6980)";
-        Spoofed = "spoofed", "source addresses that are not those of an endpoint on the port";
+        Spoofed = "spoofed", "addresses in another's name: the source, or what ARP or neighbour discovery says";
         MartianSource = "martian_source", "from an address that no packet may be forwarded from (RFC 1812 §5.3.7, RFC 4291 §2.5)";
         MartianDestination = "martian_destination", "to an address that no packet may be forwarded to (RFC 1812 §5.3.7, RFC 4291 §2.5)";
         RogueRouter = "rogue_router", "a router advertisement or redirect from a pod, which is no router (RFC 6105)";

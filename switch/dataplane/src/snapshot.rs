@@ -204,6 +204,8 @@ pub struct Snapshot {
     pub networks: Vec<Arc<NetworkView>>,
     /// Pods, by network and MAC.
     pub endpoints: Arc<HashMap<(NetworkId, Mac), Endpoint>>,
+    /// Pods' MACs, by network and address.
+    pub owners: Arc<HashMap<(NetworkId, IpAddr), Mac>>,
     /// Addresses and prefixes of the routed networks and the node.
     pub routes: Arc<Routes>,
     /// Those of other nodes; where both know a prefix of one length, the node's own count.
@@ -243,6 +245,7 @@ impl Snapshot {
             ports: self.ports.iter().map(|port| port.as_ref().map(|port| Arc::new(port.shadow()))).collect(),
             networks: self.networks.iter().map(network).collect(),
             endpoints: self.endpoints.clone(),
+            owners: self.owners.clone(),
             routes: self.routes.clone(),
             remote_routes: self.remote_routes.clone(),
             rewrites: self.rewrites.clone(),
@@ -317,11 +320,7 @@ impl Snapshot {
     /// Whose an address of a network is, as far as that is known: the endpoint's that lists it, or the station's whose MAC
     /// an IPv6 link-local one is made from (RFC 4291 appendix A).
     pub fn owner(&self, network: NetworkId, address: IpAddr) -> Option<Mac> {
-        let lists = |((id, _), endpoint): &(&(NetworkId, Mac), &Endpoint)| {
-            *id == network && endpoint.addresses.contains(&address)
-        };
-        let listed = self.endpoints.iter().find(lists).map(|((_, mac), _)| *mac);
-        listed.or_else(|| {
+        self.owners.get(&(network, address)).copied().or_else(|| {
             let station = (network, mac_within(address)?);
             let is_known = self.endpoints.contains_key(&station) || self.fdb.contains_key(&station);
             is_known.then_some(station.1)

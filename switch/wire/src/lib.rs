@@ -4,6 +4,8 @@
 //! written in place, without offsets by hand. An identifier is a newtype that only holds legal values:
 //! [`id::VlanId`] is 1–4094, [`id::Vni`] is 1–2²⁴−1, whoever built it.
 //!
+//! [`scope::Scope`] says which addresses may be in a packet at all, and which may be routed.
+//!
 //! What this crate deliberately is not: a parser of whole packets (the packet's path does that, `weft-dataplane`),
 //! or a builder of replies (the slow path does that with etherparse, `weftd`).
 //!

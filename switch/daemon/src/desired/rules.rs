@@ -70,7 +70,7 @@ fn can_be_set(set: SetSpec) -> Result<(), (String, String)> {
     if may_be {
         return Ok(());
     }
-    let problem = format!("{set}: no packet is {what} {}", Scope::of(address).text());
+    let problem = format!("set:{set}: no packet is {what} {}", Scope::of(address).text());
     Err((problem, addresses::remedy(address)))
 }
 

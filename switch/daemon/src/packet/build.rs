@@ -155,7 +155,9 @@ fn l4_header(ip: &Ip, src_mac: Mac) -> Vec<u8> {
         L4::Sctp(src, dst) => [ports(src, dst), vec![0; 8]].concat(),
         L4::Icmp(kind, code) => vec![kind, code, 0, 0, 0, 1, 0, 1],
         L4::Solicit(target) => {
+            // RFC 4861 §4.3: who has no address yet names no link-layer address.
             let option = [[1, 1].as_slice(), &src_mac.0].concat();
+            let option = if ip.src.is_unspecified() { Vec::new() } else { option };
             [[135, 0, 0, 0, 0, 0, 0, 0].as_slice(), &target.octets(), &option].concat()
         }
         L4::Other(_) => Vec::new(),
