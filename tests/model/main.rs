@@ -3,6 +3,7 @@
 
 mod bridge;
 mod checks;
+mod cut;
 mod filter;
 mod merge;
 mod offload;

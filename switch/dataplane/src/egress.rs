@@ -356,7 +356,14 @@ impl Egress {
             let reason = match copy {
                 Some(mut copy) => {
                     let Copies { headers, entropy, .. } = *copies;
-                    match action::encap(&mut copy, headers, tunnel, entropy, pool, self.thread) {
+                    match action::encap_bridged(
+                        &mut copy,
+                        headers,
+                        tunnel,
+                        entropy,
+                        (pool, snapshot),
+                        self.thread,
+                    ) {
                         Ok(()) => {
                             self.send_made(port, copy, pool, snapshot);
                             continue;
