@@ -7,6 +7,7 @@ mod errors;
 mod fabric;
 mod geneve;
 mod pairs;
+mod path_mtu;
 mod queues;
 mod trace;
 mod transaction;

@@ -9,6 +9,7 @@ mod fabric;
 mod gone;
 mod learning;
 mod names;
+mod paths;
 mod queues;
 mod vanish;
 mod view;
