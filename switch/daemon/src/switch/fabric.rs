@@ -307,6 +307,7 @@ mod tests {
             let text = format!(
                 "[node]\nname = \"n\"\naddresses = [\"192.0.2.1\", \"2001:db8::1\"]\n\
                  [[network]]\nname = \"pods\"\nvni = 7\nprefixes = [\"{prefix}\"]\n\
+                 [[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n\
                  [fabric]\nmode = \"{mode}\"\n[[fabric.peer]]\nname = \"p\"\naddress = \"{peer}\"\n"
             );
             let config = crate::config::parse(&text).unwrap();
