@@ -87,7 +87,7 @@ fn offloads(c: &mut Criterion) {
     let offload = Offload {
         csum: Csum::Partial { start: 34, offset: 16 },
         gso: Some(Gso { kind: GsoKind::Tcp4, ecn: false, size: SIZE as u16 }),
-        outer: None,
+        ..Offload::default()
     };
     let plain = Caps { mtu: 1500, csum: false, gso: false };
     let cut = |pool: &mut FramePool| {

@@ -3,7 +3,8 @@
 //!
 //! [`fit`] is the one door egress goes through: what the port can carry passes as it is; the rest is segmented
 //! ([`mod@segment`]), completed ([`checksum`]) or fragmented ([`mod@fragment`]), or refused with a reason. Nothing is sent
-//! wrong. The other way, [`merge`] joins what a port would rather have in one piece.
+//! wrong. A packet whose way takes less than the port, such as a tunnel, is held to that by [`limit`] before, and cut here,
+//! inside of the tunnel. The other way, [`merge`] joins what a port would rather have in one piece.
 
 pub mod checksum;
 mod fragment;
@@ -28,20 +29,29 @@ pub struct Offload {
     pub csum: Csum,
     /// Segmentation.
     pub gso: Option<Gso>,
-    /// Of a super-frame that is wrapped up for a tunnel: the shape of the outer header, which every segment gets.
+    /// Of what is wrapped up for a tunnel and still to be cut: the shape of the outer header, which every piece gets.
     pub outer: Option<Outer>,
+    /// The way's MTU, bytes of IP packet (inside of the tunnel, where there is one), for a packet that may be larger: no
+    /// piece of it is. Only of a packet whose checksum is complete, or made when it is cut: see [`limit`].
+    pub mtu: Option<u16>,
 }
 
 impl Offload {
+    const HAS_MTU: u64 = 1 << 23;
+
     /// In 48 bits behind 16 that are left zero, and nothing but zeros where nothing is left to do. From bit 16 up: the
-    /// checksum's state (2), kind of super-frame (2), ECN (1), outer header (2); from bit 24 where the checksum is (8),
-    /// from bit 32 where summing starts (16), from bit 48 the segments' size (16).
+    /// checksum's state (2), kind of super-frame (2), ECN (1), outer header (2), whether there is an MTU (1); from bit 24
+    /// where the checksum is (8), from bit 32 where summing starts (16), or instead of both the MTU; from bit 48 the
+    /// segments' size (16).
     #[inline]
     pub(crate) fn pack(self) -> u64 {
-        let csum = match self.csum {
-            Csum::Complete => 0,
-            Csum::Unknown => 1 << 16,
-            Csum::Partial { start, offset } => 2 << 16 | u64::from(offset) << 24 | u64::from(start) << 32,
+        let csum = match (self.mtu, self.csum) {
+            (Some(mtu), _) => Self::HAS_MTU | u64::from(mtu) << 24,
+            (None, Csum::Complete) => 0,
+            (None, Csum::Unknown) => 1 << 16,
+            (None, Csum::Partial { start, offset }) => {
+                2 << 16 | u64::from(offset) << 24 | u64::from(start) << 32
+            }
         };
         let gso = self.gso.map_or(0, |gso| {
             (gso.kind as u64 + 1) << 18 | u64::from(gso.ecn) << 20 | u64::from(gso.size) << 48
@@ -70,7 +80,8 @@ impl Offload {
             1 => Some(Outer::V4),
             _ => Some(Outer::V6),
         };
-        Self { csum, gso, outer }
+        let mtu = (bits & Self::HAS_MTU != 0).then_some((bits >> 24) as u16);
+        Self { csum, gso, outer, mtu }
     }
 
     /// Nothing is left to do.
@@ -145,8 +156,18 @@ pub fn passes(frame: &Frame, caps: &Caps) -> bool {
     is_short & frame.is_complete() || is_short && passes_partial(frame, caps)
 }
 
+/// Holds a packet to its way's MTU, bytes of IP packet: where a port sends it, it is cut to that, or dropped if it may not
+/// be cut. False where its checksum lies outside of it.
+pub fn limit(pool: &FramePool, frame: &mut Frame, mtu: u16) -> bool {
+    // A super-frame's checksum is made when it is cut, whatever it says of it.
+    let is_sound = frame.offload().gso.is_some() || complete_checksum(pool, frame);
+    frame.set_offload(Offload { csum: Csum::Complete, mtu: Some(mtu), ..frame.offload() });
+    is_sound
+}
+
 fn passes_partial(frame: &Frame, caps: &Caps) -> bool {
     let Offload { csum, gso, .. } = frame.offload();
+    // One that is held to an MTU has no partial checksum.
     caps.csum && matches!(csum, Csum::Partial { .. }) && !checksum::is_sctp(csum) && gso.is_none()
 }
 
@@ -179,24 +200,27 @@ fn cut(
         Ok(found) => found,
         Err(unfit) => return Err((unfit, frame)),
     };
-    let (mtu, fits) = (caps.mtu as usize, found.wire_len <= caps.mtu as usize);
-    let whole = match frame.offload().gso {
-        Some(_) => fits && caps.gso && frame.offload().outer.is_none(),
+    let Offload { gso, outer, mtu: limit, .. } = frame.offload();
+    let mtu = limit.map_or(usize::MAX, |limit| usize::from(limit) + found.overhead).min(caps.mtu as usize);
+    let fits = found.wire_len <= mtu;
+    let whole = match gso {
+        Some(_) => fits && caps.gso && outer.is_none() && limit.is_none(),
         None => {
             let is_left = caps.csum && !checksum::is_sctp(frame.offload().csum);
             fits && (is_left || complete_checksum(pool, &mut frame))
         }
     };
     if whole {
+        frame.set_offload(Offload { outer: None, mtu: None, ..frame.offload() });
         out.push(frame);
         return Ok(());
     }
     let begin = out.len();
-    let gso = frame.offload().gso;
     let outcome = match gso {
         Some(gso) if fits => segment::segment(pool, &frame, gso, &found, out),
+        Some(gso) if found.may_fragment => cut_twice(pool, &frame, gso, (mtu, &found), out),
         None if found.may_fragment && !fits && complete_checksum(pool, &mut frame) => {
-            fragment::fragment(pool, &frame, mtu, &found, out)
+            fragment::fragment(pool, &frame, mtu, &found, outer, out)
         }
         _ if fits => Err(Unfit::Malformed), // its checksum lies outside of it
         _ => Err(Unfit::TooBig),
@@ -211,4 +235,26 @@ fn cut(
             Err((unfit, frame))
         }
     }
+}
+
+/// A super-frame whose segments are too large themselves: each is a packet of its own, and is fragmented.
+fn cut_twice(
+    pool: &mut FramePool,
+    whole: &Frame,
+    gso: Gso,
+    (mtu, found): (usize, &headers::Found),
+    out: &mut Vec<Frame>,
+) -> Result<(), Unfit> {
+    let outer = whole.offload().outer;
+    let mut segments = Vec::new();
+    let mut outcome = segment::segment(pool, whole, gso, found, &mut segments);
+    for segment in segments {
+        let shape = Offload { outer, ..Offload::default() };
+        outcome = outcome.and_then(|()| {
+            let found = headers::find(pool.bytes(&segment), &shape)?;
+            fragment::fragment(pool, &segment, mtu, &found, outer, out)
+        });
+        pool.free(segment);
+    }
+    outcome
 }

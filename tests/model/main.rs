@@ -4,6 +4,7 @@
 mod bridge;
 mod checks;
 mod claims;
+mod cut;
 mod filter;
 mod merge;
 mod offload;

@@ -171,7 +171,7 @@ fn partial_checksums_are_joined_unseen() {
     let mut frames: Vec<Frame> =
         packets.iter().map(|packet| pool.alloc_copy(packet).expect("memory")).collect();
     for frame in &mut frames {
-        frame.set_offload(Offload { csum: Csum::Partial { start: 34, offset: 16 }, gso: None, outer: None });
+        frame.set_offload(Offload { csum: Csum::Partial { start: 34, offset: 16 }, ..Offload::default() });
     }
     let survey = merge::survey(&pool, &frames).expect("segments");
     let joined = merge::join(&pool, &frames, &survey, 0, 0b1111).expect("they are joined");

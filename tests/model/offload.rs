@@ -66,7 +66,7 @@ proptest! {
             (false, false) => GsoKind::Tcp6,
         };
         let csum = Csum::Partial { start: l4 as u16, offset: place as u8 };
-        let intent = Offload { csum, gso: Some(Gso { kind, ecn: false, size }), outer: None };
+        let intent = Offload { csum, gso: Some(Gso { kind, ecn: false, size }), ..Offload::default() };
         let whole = fit(&packet, intent, Caps { mtu: 1500, csum: true, gso: true }).expect("it takes super-frames");
         prop_assert_eq!(whole, vec![(packet.clone(), intent)]);
         let pieces = fit(&packet, intent, Caps { mtu: 1500, csum: false, gso: false }).expect("it can be cut");
@@ -123,12 +123,12 @@ proptest! {
         make_partial(&mut partial, 14, l4, place);
         let found = offload::detect_partial(&partial, 14, l4, protocol);
         prop_assert_eq!(found, Some(Csum::Partial { start: l4 as u16, offset: place as u8 }));
-        let intent = Offload { csum: found.unwrap_or_default(), gso: None, outer: None };
+        let intent = Offload { csum: found.unwrap_or_default(), ..Offload::default() };
         let done = fit(&partial, intent, Caps { mtu: 1500, csum: false, gso: false }).expect("it fits");
         prop_assert_eq!(&done[0].0, &right);
         // A complete one that is taken for partial by accident comes to the same.
         if let Some(csum) = offload::detect_partial(&right, 14, l4, protocol) {
-            let done = fit(&right, Offload { csum, gso: None, outer: None }, Caps { mtu: 1500, csum: false, gso: false });
+            let done = fit(&right, Offload { csum, ..Offload::default() }, Caps { mtu: 1500, csum: false, gso: false });
             prop_assert_eq!(&done.expect("it fits")[0].0, &right);
         }
     }
@@ -163,7 +163,7 @@ proptest! {
         for bytes in [&mut packet, &mut right] {
             bytes.extend(std::iter::repeat_n(0, padding));
         }
-        let intent = Offload { csum: found.unwrap_or_default(), gso: None, outer: None };
+        let intent = Offload { csum: found.unwrap_or_default(), ..Offload::default() };
         let done = fit(&packet, intent, Caps { mtu: 1500, csum: device, gso: device }).expect("it fits");
         prop_assert_eq!(&done[0].0, &right);
         prop_assert!(done[0].1.is_complete());
@@ -187,7 +187,7 @@ proptest! {
         }
         let gso = [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp].get(kind).map(|kind| Gso { kind: *kind, ecn: true, size });
         for csum in [Csum::Partial { start, offset }, Csum::Complete] {
-            let _ = fit(&packet, Offload { csum, gso, outer: None }, Caps { mtu, csum: false, gso: false });
+            let _ = fit(&packet, Offload { csum, gso, ..Offload::default() }, Caps { mtu, csum: false, gso: false });
         }
     }
 }

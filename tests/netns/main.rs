@@ -9,6 +9,7 @@ mod errors;
 mod fabric;
 mod geneve;
 mod pairs;
+mod path_mtu;
 mod queues;
 mod tags;
 mod taps;

@@ -78,7 +78,7 @@ fn super_frame(src: &str, dst: &str, from: &str, len: usize, size: u16, kind: Gs
     // Any value will do for a checksum that is computed anew; for one that is completed it must be the pseudo sum.
     bytes[l4 + 16..l4 + 18].copy_from_slice(&[0, 0]);
     let csum = Csum::Partial { start: l4 as u16, offset: 16 };
-    (bytes, Offload { csum, gso: Some(Gso { kind, ecn: false, size }), outer: None })
+    (bytes, Offload { csum, gso: Some(Gso { kind, ecn: false, size }), ..Offload::default() })
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_partial_checksum_is_found_and_completed() {
     let sum = [0x0af4_u32, 0x000b, 0xc000, 0x0202, 17, 11].iter().sum::<u32>();
     let folded = (sum & 0xffff) + (sum >> 16);
     bytes[40..42].copy_from_slice(&(folded as u16).to_be_bytes());
-    let unknown = Offload { csum: Csum::Unknown, gso: None, outer: None };
+    let unknown = Offload { csum: Csum::Unknown, ..Offload::default() };
     let right = eth(B, GATEWAY).udp("10.244.0.11", "10.244.1.2", (9, 80), 64, 3);
     check_with_offload(
         NODE,

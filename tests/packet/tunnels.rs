@@ -15,7 +15,7 @@ const HOP: &str = "02:99:00:00:00:00";
 /// The peer's gateway MAC.
 const PEER: &str = "02:77:00:00:00:01";
 
-fn tunnelled(mode: &str) -> String {
+pub(crate) fn tunnelled(mode: &str) -> String {
     NODE.replace("mode = \"native\"", &format!("mode = \"{mode}\""))
         .replace("name = \"pods\"\n", "name = \"pods\"\nvni = 42\n")
         .replace("name = \"peer\"\n", "name = \"peer\"\nmac = \"02:77:00:00:00:01\"\n")
@@ -215,7 +215,7 @@ fn super_frames_are_cut_and_each_segment_is_wrapped_up() {
         let intent = Offload {
             csum: Csum::Partial { start, offset: 16 },
             gso: Some(Gso { kind, ecn: false, size: 1000 }),
-            outer: None,
+            ..Offload::default()
         };
         let mut sim = Sim::new(&tunnelled("vxlan"));
         sim.tape("a").put(super_frame, intent);

@@ -1,6 +1,6 @@
 //! The fabric: other nodes, and how they are reached.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,25 @@ pub struct FabricReply {
     pub peers: usize,
     /// Other nodes whose next hop is known.
     pub reachable: usize,
+    /// What routers in the underlay, or whoever says to be one, said of the paths to other nodes.
+    #[serde(default)]
+    pub path_mtu_messages: PathMtuMessages,
+}
+
+/// Messages that a path takes no packets of some length (RFC 1191, RFC 8201), by what became of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathMtuMessages {
+    /// Used at once, and then asked for again.
+    pub believed: u64,
+    /// Answers of routers that were asked again.
+    pub proven: u64,
+    /// Used, or waited with, and repeated by no router.
+    pub disproved: u64,
+    /// Refused, by why: `malformed` (cut short, in fragments, a wrong checksum), `not_sent` (quotes a packet that is no
+    /// tunnel packet of this node's), `below_minimum` (less than 576 bytes of IPv4, 1280 of IPv6), `implausible` (the
+    /// quoted packet would have passed, or is longer than any that is sent), `limited` (more than are looked at in a
+    /// second), `unproven` (of a path that was lied about: not used until a router repeats it).
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// Other nodes.
@@ -122,4 +141,19 @@ pub struct PeerDetails {
     pub prefixes: Vec<IpNet>,
     /// What a router on the way said of the largest packet, bytes.
     pub path_mtu: Option<u32>,
+    /// Who said so, since when, and how sure it is.
+    #[serde(default)]
+    pub path_mtu_source: Option<PathMtuSource>,
+}
+
+/// Where a path's MTU is known from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathMtuSource {
+    /// The router's address, as the message has it.
+    pub router: IpAddr,
+    /// Since when, milliseconds.
+    pub since_ms: u64,
+    /// `proven`: the router said so again when it was asked with a packet that only who is on the way can quote;
+    /// `claimed`: it is being asked, and the claim is forgotten after 45 s without an answer.
+    pub state: String,
 }

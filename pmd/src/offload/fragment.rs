@@ -3,17 +3,22 @@
 use weft_wire::{checksum, ip::Ipv4};
 use zerocopy::FromBytes;
 
-use super::{Unfit, headers::Found};
+use super::{Outer, Unfit, headers::Found, outer};
 use crate::frame::{ChunkClass, Frame, FramePool};
 
-/// Cuts a packet so that every piece fits `mtu`. A packet that is a fragment already is cut further.
+/// Cuts a packet so that every piece fits `mtu`, its outer header, which each piece gets, included. A packet that is a
+/// fragment already is cut further.
 pub(super) fn fragment(
     pool: &mut FramePool,
     whole: &Frame,
     mtu: usize,
     found: &Found,
+    outer: Option<Outer>,
     out: &mut Vec<Frame>,
 ) -> Result<(), Unfit> {
+    /// Where the last byte of a datagram may be (RFC 791 §3.1: offsets have 13 bits), in units of eight bytes.
+    const OFFSET_MAX: usize = 0x1fff;
+    let mtu = mtu.saturating_sub(found.overhead);
     let (ip, _) = Ipv4::ref_from_prefix(&pool.bytes(whole)[found.l3..]).map_err(|_| Unfit::Malformed)?;
     let ip = *ip;
     let options = pool.bytes(whole)[found.l3 + size_of::<Ipv4>()..found.l4].to_vec();
@@ -22,23 +27,27 @@ pub(super) fn fragment(
     while at < found.end {
         let options = if at == found.l4 { &options } else { &copied };
         let header_len = size_of::<Ipv4>() + options.len();
-        let room = mtu.saturating_sub(header_len) & !7;
-        if room == 0 {
+        // All but the last are whole units of eight bytes.
+        let (room, left) = (mtu.saturating_sub(header_len), found.end - at);
+        let len = if left <= room { left } else { room & !7 };
+        if len == 0 {
             return Err(Unfit::TooBig);
         }
-        let len = room.min(found.end - at);
+        let offset = (ip.fragment_offset() + (at - found.l4)) / 8;
+        if offset > OFFSET_MAX {
+            return Err(Unfit::TooBig); // it ends behind the longest datagram: there are no pieces of it
+        }
         let class = ChunkClass::for_len(found.l3 + header_len + len).ok_or(Unfit::TooBig)?;
         let mut piece = pool.alloc(class).ok_or(Unfit::NoFrames)?;
         if !pool.set_len(&mut piece, found.l3 + header_len + len) {
             pool.free(piece);
             return Err(Unfit::TooBig);
         }
-        let offset = ip.fragment_offset() + (at - found.l4);
         let more = at + len < found.end || ip.fragment.get() & Ipv4::MF != 0;
         let mut header = ip;
         header.version_ihl = 0x40 | (header_len / 4) as u8;
         header.total_len.set((header_len + len) as u16);
-        header.fragment.set((offset / 8) as u16 | if more { Ipv4::MF } else { 0 });
+        header.fragment.set(offset as u16 | if more { Ipv4::MF } else { 0 });
         header.checksum.set(0);
         let sum = checksum::sum(options, checksum::sum(zerocopy::IntoBytes::as_bytes(&header), 0));
         header.checksum.set(checksum::finish(sum));
@@ -50,6 +59,9 @@ pub(super) fn fragment(
         let (option_bytes, payload) = rest.split_at_mut(options.len());
         option_bytes.copy_from_slice(options);
         payload.copy_from_slice(&source[at..at + len]);
+        if let Some(outer) = outer {
+            outer::finish(bytes, outer);
+        }
         out.push(piece);
         at += len;
     }

@@ -25,7 +25,9 @@ pub(super) struct Found {
     pub(super) version: Option<u8>,
     /// Length of the IP packet that goes on the wire: of one segment, for a super-frame.
     pub(super) wire_len: usize,
-    /// IPv4 without DF.
+    /// What of that is in front of the inner IP packet, where there is an outer header; else 0.
+    pub(super) overhead: usize,
+    /// IPv4 without DF (the inner one).
     pub(super) may_fragment: bool,
 }
 
@@ -40,13 +42,14 @@ pub(super) fn find(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
     };
     let before = outer.len();
     let found = find_bare(packet.get(before..).ok_or(Unfit::Malformed)?, offload)?;
+    let overhead = before - size_of::<Ethernet>() + found.l3;
     Ok(Found {
         l3: found.l3 + before,
         l4: found.l4 + before,
         payload: found.payload + before,
         end: found.end + before,
-        wire_len: before - size_of::<Ethernet>() + found.l3 + found.wire_len,
-        may_fragment: false, // what is wrapped up goes whole
+        wire_len: overhead + found.wire_len,
+        overhead,
         ..found
     })
 }
@@ -66,7 +69,7 @@ fn behind_tags(packet: &[u8]) -> Option<(u16, usize)> {
 fn opaque(packet: &[u8]) -> Option<Found> {
     let ((_, l3), end) = (behind_tags(packet)?, packet.len());
     let wire_len = end - l3;
-    Some(Found { l3, l4: l3, payload: l3, end, version: None, wire_len, may_fragment: false })
+    Some(Found { l3, l4: l3, payload: l3, end, version: None, wire_len, overhead: 0, may_fragment: false })
 }
 
 fn find_bare(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
@@ -96,7 +99,8 @@ fn find_bare(packet: &[u8], offload: &Offload) -> Result<Found, Unfit> {
     if l4 > end || end > packet.len() {
         return Err(Unfit::Malformed);
     }
-    let mut found = Found { l3, l4, payload: l4, end, version, wire_len: end - l3, may_fragment };
+    let mut found =
+        Found { l3, l4, payload: l4, end, version, wire_len: end - l3, overhead: 0, may_fragment };
     if let Some(gso) = offload.gso {
         let wanted = match gso.kind {
             GsoKind::Tcp4 => (Some(4), proto::TCP),

@@ -241,7 +241,7 @@ fn joined(packet: &[u8], head: &Segment, len: usize, is_pushed: bool, members: u
     let offload = Offload {
         csum: Csum::Partial { start: head.l4, offset: CHECKSUM as u8 },
         gso: Some(Gso { kind, ecn: false, size: head.len() as u16 }),
-        outer: None,
+        ..Offload::default()
     };
     Joined { headers, offload, members }
 }

@@ -42,14 +42,14 @@ impl VnetHeader {
             Csum::Partial { start: self.csum_start, offset: u8::try_from(self.csum_offset).ok()? }
         };
         let kind = match self.gso_type & !Self::GSO_ECN {
-            Self::GSO_NONE => return Some(Offload { csum, gso: None, outer: None }),
+            Self::GSO_NONE => return Some(Offload { csum, gso: None, ..Offload::default() }),
             Self::GSO_TCPV4 => GsoKind::Tcp4,
             Self::GSO_TCPV6 => GsoKind::Tcp6,
             Self::GSO_UDP_L4 => GsoKind::Udp,
             _ => return None, // UFO (3) is gone from Linux since 4.14
         };
         let gso = Gso { kind, ecn: self.gso_type & Self::GSO_ECN != 0, size: self.gso_size };
-        (self.gso_size > 0).then_some(Offload { csum, gso: Some(gso), outer: None })
+        (self.gso_size > 0).then_some(Offload { csum, gso: Some(gso), ..Offload::default() })
     }
 
     /// Writes a packet's intent.
@@ -102,7 +102,7 @@ mod tests {
             Some(Gso { kind: GsoKind::Udp, ecn: false, size: 1 }),
         ] {
             for csum in [Csum::Complete, Csum::Partial { start: 34, offset: 16 }] {
-                let offload = Offload { csum, gso, outer: None };
+                let offload = Offload { csum, gso, ..Offload::default() };
                 let header = VnetHeader::encode(&packet, &offload);
                 assert_eq!(VnetHeader::from_bytes(header.as_bytes()).decode(packet.len()), Some(offload));
             }

@@ -100,6 +100,15 @@ impl Session {
         self.own
     }
 
+    /// Whether a packet from the peer's address is for this session, rather than for one of the last weftd.
+    ///
+    /// Anybody can send in a peer's name, and over several hops no TTL tells (RFC 5883 §4), but who is not on the way does
+    /// not know our discriminator. A session that is up hears nothing without it: a peer that has started anew, and does
+    /// not know it yet, is noticed by its silence.
+    pub fn is_addressed_by(&self, packet: &Packet) -> bool {
+        packet.other == self.own || packet.other == 0 && self.state != State::Up
+    }
+
     /// What we say we send at.
     fn desired(&self) -> Duration {
         if self.state == State::Up { self.interval } else { self.interval.max(SLOW) }
@@ -240,6 +249,28 @@ mod tests {
         pair.run(10_000, |from| from == 0);
         assert_ne!(pair.ends[0].state(), State::Up);
         assert_ne!(pair.ends[1].state(), State::Up);
+    }
+
+    #[test]
+    fn who_does_not_know_the_discriminator_takes_no_session_down() {
+        let mut pair = Pair::new();
+        let forged = |other, state| Packet {
+            diagnostic: 0,
+            state,
+            flags: Flags::default(),
+            multiplier: 3,
+            own: 9,
+            other,
+            min_tx: FAST,
+            min_rx: FAST,
+        };
+        assert!(pair.ends[0].is_addressed_by(&forged(0, State::Down)), "how a session begins");
+        pair.run(3_500, |_| true);
+        for state in [State::AdminDown, State::Down] {
+            assert!(!pair.ends[0].is_addressed_by(&forged(0, state)));
+            assert!(!pair.ends[0].is_addressed_by(&forged(2, state)));
+        }
+        assert!(pair.ends[0].is_addressed_by(&forged(1, State::Up)));
     }
 
     #[test]

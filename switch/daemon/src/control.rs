@@ -68,7 +68,7 @@ fn take(switch: &mut Switch, report: Report) {
     match report {
         Report::Learn(learn) => switch.learn(learn),
         Report::Vanished { port, errno } => switch.port_vanished(port, errno),
-        Report::PathMtu { peer, mtu } => switch.set_path_mtu(peer, mtu),
+        Report::PathMtu => switch.publish_path_mtus(),
     }
 }
 
@@ -99,8 +99,8 @@ fn handle(session: &mut Session, event: Event) {
 /// False: there was no room.
 pub fn reporter(events: Sender<Event>, reports: Sender<Report>) -> Box<dyn Fn(Report) -> bool + Send> {
     Box::new(move |report| match report {
-        // A router says it again with the next packet that is too big.
-        Report::Learn(_) | Report::PathMtu { .. } => reports.try_send(report).is_ok(),
+        // What is known of paths is looked at again at every tick.
+        Report::Learn(_) | Report::PathMtu => reports.try_send(report).is_ok(),
         Report::Vanished { .. } => {
             // On a thread of its own: a full channel must not hold the slow path up.
             let events = events.clone();

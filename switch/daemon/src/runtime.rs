@@ -28,7 +28,10 @@ use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
     capture::Running,
-    slowpath::thread::{Report, SlowPath, SlowPathCounters},
+    slowpath::{
+        path_mtu::PathMtus,
+        thread::{Report, SlowPath, SlowPathCounters},
+    },
 };
 
 /// How the PMD threads are set up.
@@ -83,6 +86,8 @@ pub struct Runtime {
     pub threads: Vec<Thread>,
     /// What the slow path could not do.
     pub slowpath_counters: Arc<SlowPathCounters>,
+    /// What is known of the paths to other nodes.
+    pub path_mtus: Arc<PathMtus>,
     publisher: Publisher<Snapshot>,
     mailboxes: Arc<[Mailbox]>,
     exits: Arc<Exits>,
@@ -136,18 +141,31 @@ impl Runtime {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let slowpath_counters = Arc::new(SlowPathCounters::default());
+        let path_mtus = Arc::new(PathMtus::default());
         let slowpath = SlowPath {
             counters: slowpath_counters.clone(),
             exits: exits.clone(),
             mailboxes: mailboxes.clone(),
             reader: publisher.reader(),
             pool: FramePool::new(memory.clone()),
+            path_mtus: path_mtus.clone(),
             report,
             stop: stop.clone(),
         };
         let slowpath = thread::Builder::new().name("slowpath".into()).spawn(move || slowpath.run())?;
         let slowpath = Some(slowpath);
-        Ok(Self { memory, threads, slowpath_counters, epoch, publisher, mailboxes, exits, slowpath, stop })
+        Ok(Self {
+            memory,
+            threads,
+            slowpath_counters,
+            path_mtus,
+            epoch,
+            publisher,
+            mailboxes,
+            exits,
+            slowpath,
+            stop,
+        })
     }
 
     /// The PMD threads' clock, nanoseconds.

@@ -8,6 +8,7 @@ pub mod announce;
 mod arp;
 mod icmp;
 mod nd;
+pub mod path_mtu;
 pub mod thread;
 
 use std::net::IpAddr;
@@ -21,9 +22,8 @@ use weft_dataplane::{
 };
 use weft_wire::{
     Mac, NetworkId, PortId, Scope, ethertype,
-    ip::{self, Ipv4, Ipv6},
+    ip::{self, Ipv6},
 };
-use zerocopy::FromBytes;
 
 /// A frame to send, and the port to send it by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub fn answer(
         PuntReason::Unreachable => icmp::error(&packet, icmp::Error::HostUnreachable, snapshot),
         PuntReason::TooBig => egress_mtu(&packet, snapshot)
             .and_then(|mtu| icmp::error(&packet, icmp::Error::TooBig { mtu }, snapshot)),
-        PuntReason::PathMtu => None, // it is the answer: see `path_mtu`
+        PuntReason::PathMtu => None, // nobody is answered: see [`path_mtu`]
     };
     answer.and_then(|bytes| reply(&packet, bytes, snapshot)).into_iter().collect()
 }
@@ -156,36 +156,14 @@ fn network_of(key: &FlowKey, ingress: PortId, origin: Origin, snapshot: &Snapsho
     }
 }
 
-/// What a router in the underlay says of the way to another node: the node's address, and the largest packet, bytes. The
-/// quoted packet must be one that this node could have sent (RFC 5927 §7).
-pub fn path_mtu(bytes: &[u8], snapshot: &Snapshot) -> Option<(IpAddr, u32)> {
-    let tunnels = snapshot.unwraps.as_ref()?;
-    let (_, headers) = parse_packet(bytes).ok()?;
-    let message = bytes.get(headers.l4.into()..)?;
-    let (quoted, mtu) = (message.get(8..)?, u32::from_be_bytes(*message.get(4..)?.first_chunk()?));
-    let (src, dst, ports) = match headers.kind {
-        L3::Ipv4 => {
-            let (ip, rest) = Ipv4::ref_from_prefix(quoted).ok()?;
-            (IpAddr::from(ip.src), IpAddr::from(ip.dst), rest.first_chunk::<4>()?)
-        }
-        L3::Ipv6 => {
-            let (ip, rest) = Ipv6::ref_from_prefix(quoted).ok()?;
-            (IpAddr::from(ip.src), IpAddr::from(ip.dst), rest.first_chunk::<4>()?)
-        }
-        L3::Arp | L3::Other => return None,
-    };
-    // RFC 1191 §4: the upper half of the word is unused.
-    let mtu = if headers.kind == L3::Ipv4 { mtu & 0xffff } else { mtu };
-    let is_own = match src {
-        IpAddr::V4(v4) => tunnels.v4 == Some(v4.octets()),
-        IpAddr::V6(v6) => tunnels.v6 == Some(v6.octets()),
-    };
-    let is_tunnel = u16::from_be_bytes([ports[2], ports[3]]) == tunnels.udp_port;
-    (is_own && is_tunnel && tunnels.peers.contains_key(&ip::mapped(dst))).then_some((dst, mtu))
+/// The MTU that the packet was too big for: that of the way to its destination. No IPv6 packet is too big at
+/// [`Ipv6::MTU_MIN`] or below, nor would its sender believe it (RFC 8201 §4).
+fn egress_mtu(packet: &Packet<'_>, snapshot: &Snapshot) -> Option<u32> {
+    let mtu = way_mtu(packet, snapshot)?;
+    Some(if packet.headers.kind == L3::Ipv6 { mtu.max(Ipv6::MTU_MIN as u32) } else { mtu })
 }
 
-/// The MTU that the packet was too big for: that of the port its destination is behind.
-fn egress_mtu(packet: &Packet<'_>, snapshot: &Snapshot) -> Option<u32> {
+fn way_mtu(packet: &Packet<'_>, snapshot: &Snapshot) -> Option<u32> {
     let port = match snapshot.route(packet.key.dst()) {
         Some(Route::Endpoint { port, .. }) => port,
         Some(Route::Peer(peer)) => return snapshot.mtu_to(peer, packet.network.map(|(id, _)| id)),

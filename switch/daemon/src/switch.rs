@@ -10,6 +10,7 @@ mod gone;
 mod keep;
 mod learning;
 mod names;
+mod paths;
 mod queues;
 mod vanish;
 mod view;

@@ -9,7 +9,7 @@ mod encap;
 mod route;
 mod vlan;
 
-pub(crate) use encap::{encap, entropy};
+pub(crate) use encap::{encap_bridged, entropy};
 use weft_pmd::{Frame, FramePool};
 use weft_wire::{PortId, ThreadId};
 
@@ -86,7 +86,9 @@ fn run(
             Action::Route(rewrite) => route::route(frame, headers, rewrite, context.pool, context.snapshot)?,
             Action::Encap(tunnel) => {
                 let tunnel = &context.snapshot.tunnels[usize::from(tunnel)];
-                encap::encap(frame, headers, tunnel, context.entropy, context.pool, context.thread)?;
+                // What was routed before is held to its way's MTU already, which then is the same.
+                let tables = (&*context.pool, context.snapshot);
+                encap_bridged(frame, headers, tunnel, context.entropy, tables, context.thread)?;
             }
             Action::SetVlan(vlan) => vlan::set(frame, headers, vlan, context.pool)?,
             Action::PopVlan => vlan::pop(frame, headers, context.pool),

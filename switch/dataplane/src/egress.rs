@@ -359,7 +359,14 @@ impl Egress {
                     let (mut headers, entropy) = (*copies.headers, copies.entropy);
                     // RFC 7348 §6.1: a frame in a tunnel has no tag.
                     action::tag(&mut copy, &mut headers, None, pool);
-                    match action::encap(&mut copy, &headers, tunnel, entropy, pool, self.thread) {
+                    match action::encap_bridged(
+                        &mut copy,
+                        &headers,
+                        tunnel,
+                        entropy,
+                        (pool, snapshot),
+                        self.thread,
+                    ) {
                         Ok(()) => {
                             self.send_made(port, copy, pool, snapshot);
                             continue;

@@ -61,6 +61,7 @@ reasons! {
         TooManyActions = "too_many_actions", "more rules with `continue` matched than a program holds";
         ResolveLimited = "resolve_limited", "a new flow, while established ones keep the thread busy";
         TunnelMalformed = "tunnel_malformed", "a tunnel packet whose headers are not as they should be";
+        TunnelProbe = "tunnel_probe", "another node's question of how large packets the way takes; it carries nothing";
         TunnelStranger = "tunnel_stranger", "a tunnel packet from an address that is no peer's";
         TunnelNetwork = "tunnel_network", "a tunnel packet of a network (VNI) that is not here";
         TunnelNested = "tunnel_nested", "a tunnel packet inside of another";
@@ -86,6 +87,9 @@ impl DropReason {
             Self::TunnelMalformed | Self::TunnelStranger | Self::TunnelNetwork | Self::TunnelCongested => {
                 "decap"
             }
+            Self::Truncated | Self::Malformed | Self::TinyFragment | Self::BadSource => "parse",
+            Self::TunnelMalformed | Self::TunnelProbe | Self::TunnelStranger => "decap",
+            Self::TunnelNetwork | Self::TunnelCongested => "decap",
             Self::NoEndpoint | Self::VlanNotAllowed => "port",
             Self::MartianSource | Self::MartianDestination => "scope",
             Self::Spoofed | Self::RogueRouter | Self::IcmpUnrelated => "endpoints",

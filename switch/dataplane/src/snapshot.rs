@@ -150,7 +150,7 @@ pub struct Endpoint {
 pub struct Rewrite {
     /// Destination and source, as they lie in a frame.
     pub macs: [u8; 12],
-    /// MTU of the port it leaves by.
+    /// MTU of the way it leaves by: of the port, or what a tunnel leaves of it, or of what routers on the way take.
     pub mtu: u32,
 }
 

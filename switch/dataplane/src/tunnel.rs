@@ -63,6 +63,9 @@ pub struct Wrapped {
     pub ecn: u8,
 }
 
+/// Tunnel packets come from UDP ports from here on, the dynamic range (RFC 7348 §5); which one is the flow's.
+pub const SRC_PORT_MIN: u16 = 0xc000;
+
 /// Ethernet, IPv4 and UDP.
 const HEAD: usize = Outer::V4.l4() + size_of::<Udp>();
 
@@ -143,7 +146,8 @@ impl Tunnels {
         let options = match self.encapsulation {
             Encapsulation::Vxlan => {
                 if header[0] & Vxlan::VNI_VALID == 0 {
-                    return Err(DropReason::TunnelMalformed);
+                    let is_probe = *header == [0; tunnel::LEN];
+                    return Err(if is_probe { DropReason::TunnelProbe } else { DropReason::TunnelMalformed });
                 }
                 0
             }
@@ -161,6 +165,9 @@ impl Tunnels {
 #[inline]
 fn geneve_options(header: &[u8; tunnel::LEN]) -> Result<usize, DropReason> {
     let geneve: Geneve = zerocopy::transmute!(*header);
+    if geneve == Geneve::probe() {
+        return Err(DropReason::TunnelProbe);
+    }
     let is_known = geneve.version_options >> 6 == 0
         && geneve.flags & (Geneve::CONTROL | Geneve::CRITICAL) == 0
         && geneve.protocol.get() == Geneve::ETHERNET;
@@ -273,8 +280,8 @@ impl Tunnel {
             Dscp::Inherit => class,
             Dscp::Fixed(dscp) => dscp << 2 | class & 3,
         };
-        // RFC 7348 §5: from the dynamic range. Bits of the hash that choose no bucket.
-        let src_port = 0xc000 | (entropy >> 40) as u16 & 0x3fff;
+        // Bits of the hash that choose no bucket.
+        let src_port = SRC_PORT_MIN | (entropy >> 40) as u16 & !SRC_PORT_MIN;
         match self.outer {
             Outer::V4 => self.write_v4(packet, class, src_port),
             Outer::V6 => {

@@ -92,6 +92,11 @@ pub struct Ipv6 {
     pub dst: [u8; 16],
 }
 
+impl Ipv6 {
+    /// What every link that carries IPv6 carries whole, bytes: no path has a smaller MTU (RFC 8200 §5).
+    pub const MTU_MIN: usize = 1280;
+}
+
 /// An IPv6 fragment header (RFC 8200 §4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

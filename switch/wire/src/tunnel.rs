@@ -61,6 +61,12 @@ impl Geneve {
         Self { version_options: 0, flags: 0, protocol: Self::ETHERNET.into(), vni: bytes(vni), reserved: 0 }
     }
 
+    /// The header of a packet that carries nothing: no tunnel's end passes on a control packet (RFC 8926 §3.4), nor one of
+    /// no protocol.
+    pub fn probe() -> Self {
+        Self { version_options: 0, flags: Self::CONTROL, protocol: 0.into(), vni: [0; 3], reserved: 0 }
+    }
+
     /// Length of the options behind the header, bytes.
     pub const fn options_len(&self) -> usize {
         (self.version_options & 0x3f) as usize * 4

@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
         let (packet, next) = tail.split_at(usize::from(*len).min(tail.len()));
         let csum = if port & 0x80 != 0 { Csum::Unknown } else { Csum::Complete };
         let port = &ports[usize::from(*port) % ports.len()];
-        sim.tape(port).put(packet.to_vec(), Offload { csum, gso: None, outer: None });
+        sim.tape(port).put(packet.to_vec(), Offload { csum, ..Offload::default() });
         rest = next;
     }
     sim.run();

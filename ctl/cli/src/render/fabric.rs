@@ -1,6 +1,6 @@
 //! The fabric, for people.
 
-use weft_ctl_api::fabric::{FabricReply, PeerDetails, PeerRow, PeerRows};
+use weft_ctl_api::fabric::{FabricReply, PathMtuMessages, PeerDetails, PeerRow, PeerRows};
 
 use super::{Render, dash, human, join, lines, table};
 
@@ -20,7 +20,29 @@ impl Render for FabricReply {
             ("addresses", join(&self.addresses)),
             ("MAC in tunnels", self.mac.to_string()),
             ("peers", format!("{}, {} of them reachable", self.peers, self.reachable)),
+            ("path MTU messages", messages(&self.path_mtu_messages)),
         ])
+    }
+}
+
+fn messages(messages: &PathMtuMessages) -> String {
+    let PathMtuMessages { believed, proven, disproved, refused } = messages;
+    let refused: Vec<String> = refused
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(why, count)| format!("{count} {why}"))
+        .collect();
+    let refused = if refused.is_empty() { "none".into() } else { refused.join(", ") };
+    format!("{believed} believed, {proven} proven, {disproved} disproved; refused: {refused}")
+}
+
+fn path_mtu(peer: &PeerDetails) -> String {
+    match (peer.path_mtu, &peer.path_mtu_source) {
+        (Some(mtu), Some(source)) => {
+            let since = source.since_ms as f64 / 1000.0;
+            format!("{mtu}, {} by {} for {since:.1} s", source.state, source.router)
+        }
+        (mtu, _) => dash(mtu),
     }
 }
 
@@ -85,7 +107,7 @@ impl Render for PeerDetails {
             ("heard", heard(peer)),
             ("BFD", bfd(peer)),
             ("MTU for pods", peer.mtu.to_string()),
-            ("path MTU", dash(self.path_mtu)),
+            ("path MTU", path_mtu(self)),
             ("sent", format!("{} packets, {}bytes", peer.tx_packets, human(peer.tx_bytes as f64) + " ")),
             ("received", format!("{} packets, {}bytes", peer.rx_packets, human(peer.rx_bytes as f64) + " ")),
         ])

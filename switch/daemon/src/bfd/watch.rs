@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use weft_pmd::{Netns, netns, sys};
 
 use super::{PORT, Packet, Session, State};
@@ -100,15 +100,17 @@ struct Watch {
 impl Watch {
     fn new(sockets: [Option<Sockets>; 2], peers: Vec<IpAddr>, settings: Settings) -> Self {
         let random = RandomState::new();
-        // Not those of the last weftd: a peer that has not noticed the change must not take our packets for its.
-        let first = random.hash_one("discriminators") as u32 & 0x7fff_0000;
-        let session = |(index, peer): (usize, IpAddr)| {
-            let discriminator = first + 1 + index as u32;
+        // Not those of the last weftd: a peer that has not noticed the change must not take our packets for its. And none
+        // that can be guessed.
+        let mut taken: HashSet<u32> = std::iter::once(0).collect();
+        let mut session = |peer: IpAddr| {
+            let mut candidates = (0_u32..).map(|attempt| random.hash_one((peer, attempt)) as u32);
+            let discriminator = candidates.find(|candidate| taken.insert(*candidate)).unwrap_or(1);
             (peer, Session::new(discriminator, settings.interval, settings.multiplier, Duration::ZERO))
         };
         Self {
             sockets,
-            sessions: peers.into_iter().enumerate().map(session).collect(),
+            sessions: peers.into_iter().map(&mut session).collect(),
             began: Instant::now(),
             tick: (settings.interval / TICKS_PER_INTERVAL).clamp(TICK.0, TICK.1),
             random,
@@ -152,8 +154,8 @@ impl Watch {
         while let Ok((len, from)) = sockets.comes.recv_from(&mut buffer) {
             let Some(packet) = Packet::read(&buffer[..len]) else { continue };
             let Some(session) = self.sessions.get_mut(&from.ip()) else { continue };
-            if packet.other != 0 && packet.other != session.discriminator() {
-                continue; // for a session of the last weftd
+            if !session.is_addressed_by(&packet) {
+                continue;
             }
             let before = session.state();
             let answer = session.receive(&packet, self.began.elapsed());

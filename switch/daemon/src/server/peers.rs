@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use weft_ctl_api::{
     Code, Done, Error,
-    fabric::{FabricReply, PeerDetails, PeerRow, PeerRows},
+    fabric::{FabricReply, PathMtuMessages, PathMtuSource, PeerDetails, PeerRow, PeerRows},
     spec::{FabricMode, FabricSpec, PeerSpec},
 };
 use weft_dataplane::{
@@ -14,7 +14,10 @@ use weft_dataplane::{
 use weft_wire::Mac;
 
 use super::{Session, must_be_new, not_found, take};
-use crate::desired::{Fabric, Peer, Role};
+use crate::{
+    desired::{Fabric, Peer, Role},
+    slowpath::path_mtu::Refused,
+};
 
 impl Session {
     pub(super) fn show_fabric(&self) -> FabricReply {
@@ -45,6 +48,18 @@ impl Session {
                 .flatten()
                 .filter(|peer| peer.hop.is_some())
                 .count(),
+            path_mtu_messages: self.path_mtu_messages(),
+        }
+    }
+
+    fn path_mtu_messages(&self) -> PathMtuMessages {
+        let counts = self.switch.path_mtu_counts();
+        let refused = Refused::ALL.into_iter().zip(counts.refused);
+        PathMtuMessages {
+            believed: counts.believed,
+            proven: counts.proven,
+            disproved: counts.disproved,
+            refused: refused.map(|(why, count)| (why.word().into(), count)).collect(),
         }
     }
 
@@ -85,12 +100,18 @@ impl Session {
         let found = peers.iter().find(|peer| peer.name == name);
         let peer =
             found.ok_or_else(|| not_found("peer", name, peers.iter().map(|peer| peer.name.as_str())))?;
+        let learnt = self.switch.path_mtu(peer.address);
         Ok(PeerDetails {
             peer: self.peer_row(peer),
             mac: peer.mac,
             addresses: peer.addresses.clone(),
             prefixes: peer.prefixes.clone(),
-            path_mtu: self.switch.path_mtu(peer.address),
+            path_mtu: learnt.map(|learnt| learnt.mtu),
+            path_mtu_source: learnt.map(|learnt| PathMtuSource {
+                router: learnt.router,
+                since_ms: learnt.since.elapsed().as_millis() as u64,
+                state: learnt.state.word().into(),
+            }),
         })
     }
 

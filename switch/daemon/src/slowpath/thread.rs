@@ -1,7 +1,7 @@
 //! The thread that empties what PMD threads leave for the control side.
 
 use std::{
-    net::IpAddr,
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +20,12 @@ use weft_dataplane::{
 use weft_pmd::{FramePool, sys};
 use weft_wire::PortId;
 
-use super::{Reply, announce::Announcer, answer, path_mtu};
+use super::{
+    Reply,
+    announce::Announcer,
+    answer,
+    path_mtu::{self, PathMtus},
+};
 
 /// ICMP errors per second, and at once: what Linux allows itself (net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst are 1000
 /// and 50; ip-sysctl).
@@ -39,13 +44,8 @@ pub enum Report {
         /// The kernel's answer.
         errno: i32,
     },
-    /// The way to another node takes no larger packets.
-    PathMtu {
-        /// The other node's address.
-        peer: IpAddr,
-        /// Bytes.
-        mtu: u32,
-    },
+    /// What is held to on the way to another node has changed: see [`PathMtus`].
+    PathMtu,
 }
 
 /// What the thread could not do. Written by it alone.
@@ -75,6 +75,8 @@ pub struct SlowPath {
     pub reader: Reader<Snapshot>,
     /// Frames for replies.
     pub pool: FramePool,
+    /// What is known of the paths to other nodes.
+    pub path_mtus: Arc<PathMtus>,
     /// Where reports go; false: there was no room.
     pub report: Box<dyn Fn(Report) -> bool + Send>,
     /// Raised to end the thread.
@@ -95,6 +97,7 @@ impl SlowPath {
             while let Some(punt) = self.exits.punts.pop() {
                 self.serve(punt, &errors, now_ns);
             }
+            self.look_after_paths();
             while let Some(learn) = self.exits.learns.pop() {
                 if !(self.report)(Report::Learn(learn)) {
                     self.counters.learn_lost.add(1);
@@ -121,10 +124,11 @@ impl SlowPath {
         let is_error =
             matches!(punt.reason, PuntReason::TtlExpired | PuntReason::TooBig | PuntReason::Unreachable);
         let snapshot = self.reader.get().clone();
-        if punt.reason == PuntReason::PathMtu
-            && let Some((peer, mtu)) = path_mtu(self.pool.bytes(&punt.frame), &snapshot)
-        {
-            (self.report)(Report::PathMtu { peer, mtu });
+        if punt.reason == PuntReason::PathMtu {
+            let heard = path_mtu::read(self.pool.bytes(&punt.frame), &snapshot);
+            if self.path_mtus.lock().hear(heard, Instant::now()) {
+                (self.report)(Report::PathMtu);
+            }
         }
         if is_error && !errors.allow(1, now_ns) {
             self.counters.errors_limited.add(1);
@@ -159,6 +163,26 @@ impl SlowPath {
                 self.counters.handoff_full.add(batch.len() as u64);
                 batch.into_iter().for_each(|outbound| self.pool.free(outbound.frame));
             }
+        }
+    }
+
+    /// Asks routers again what somebody says they said, and forgets what none repeats.
+    fn look_after_paths(&mut self) {
+        let snapshot = self.reader.get().clone();
+        let mut probes = Vec::new();
+        let ask = |question: &path_mtu::probe::Question| {
+            let (probe, mark) = path_mtu::probe::build(question, &snapshot)?;
+            probes.push(probe);
+            Some(mark)
+        };
+        // Every one has a key of its own, of the system's randomness.
+        let random = || RandomState::new().hash_one("a path");
+        let changed = self.path_mtus.lock().look_after(Instant::now(), random, ask);
+        for Reply { port, bytes } in probes {
+            self.send(port, &bytes, &snapshot);
+        }
+        if changed {
+            (self.report)(Report::PathMtu);
         }
     }
 

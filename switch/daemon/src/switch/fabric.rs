@@ -1,4 +1,4 @@
-//! Other nodes: the uplink's steering, next hops, path MTUs, when each was last heard of.
+//! Other nodes: the uplink's steering, next hops, when each was last heard of.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use weft_ctl_api::spec::{PortKind, QueuesSpec};
 use weft_dataplane::{snapshot::Mode, stats::PeerStats};
 use weft_pmd::{netns, port::Steer, sys::net};
-use weft_wire::{Mac, PeerId};
+use weft_wire::{Mac, PeerId, ip::Ipv6};
 
 use super::{OpenPort, Switch};
 use crate::{
@@ -27,11 +27,6 @@ use crate::{
     ports,
 };
 
-/// What a router said of a path is believed for so long (RFC 1191 §6.3).
-const PATH_MTU_LIFETIME: Duration = Duration::from_secs(600);
-/// Less is not believed: no path carries so little (RFC 791 asks for 576), and whoever says so means harm.
-const PATH_MTU_MIN: u32 = 576;
-
 /// Asks whether an uplink's device sends packets to the queues that are served.
 fn spread(open: &OpenPort) -> Spread {
     let device = open.spec.device.as_deref().unwrap_or_default();
@@ -43,6 +38,23 @@ fn spread(open: &OpenPort) -> Spread {
     };
     let all = served.len() == usize::from(available);
     rss::explain(device, &served, all, &rss::table(place.as_ref(), open.info.ifindex))
+}
+
+/// What to say of an uplink whose tunnels can't carry what every link carries that has IPv6.
+fn too_small(desired: &Desired, mtu: u32) -> Option<String> {
+    let is_v6 = |prefix: &IpNet| prefix.addr().is_ipv6();
+    let mut networks = desired.networks.iter().filter(|network| network.vni.is_some());
+    let overhead = desired.peers.iter().map(|peer| desired.fabric.overhead(peer.address)).max()?;
+    let needed = Ipv6::MTU_MIN as u32 + overhead;
+    let has_v6 = networks.any(|network| network.prefixes.iter().any(is_v6));
+    (overhead > 0 && mtu < needed && has_v6).then(|| {
+        let left = mtu.saturating_sub(overhead);
+        format!(
+            "the uplink's MTU of {mtu} leaves {left} bytes in tunnels, and IPv6 needs {} (RFC 8200 §5): larger IPv6 packets \
+             to other nodes are dropped (too_big); raise the device's MTU to {needed} or more",
+            Ipv6::MTU_MIN
+        )
+    })
 }
 
 /// What peers are watched by: a change starts anew.
@@ -59,8 +71,8 @@ struct Watched {
 pub(super) struct PeerWatch {
     /// When each was last heard of, and packets until then, by name.
     heard: BTreeMap<String, (Instant, u64)>,
-    /// When what was said of a path is forgotten, by the other node's address.
-    path_mtus: BTreeMap<IpAddr, Instant>,
+    /// Before that, no path's MTU is published.
+    pub(super) path_mtus_wait: Option<Instant>,
     /// Names, by number; a number that is free is the next peer's.
     names: Vec<Option<String>>,
     /// What watches them, and what it was told to.
@@ -86,7 +98,7 @@ impl Switch {
         };
         let fabric = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
         let Some(open) = fabric.and_then(|port| self.ports.get_mut(&port.name)) else { return };
-        let mut warnings = Vec::new();
+        let mut warnings = Vec::from_iter(too_small(&self.desired, open.info.caps.mtu));
         if let Err(error) = open.guard.steer(&steer) {
             warnings.push(format!("the uplink does not get what is for the pods: {error}"));
         }
@@ -212,17 +224,6 @@ impl Switch {
         Some(session.map_or((bfd::State::Down, None), |(state, since)| (*state, Some(since.elapsed()))))
     }
 
-    /// A router on the way to another node takes no larger packets.
-    pub fn set_path_mtu(&mut self, peer: IpAddr, mtu: u32) {
-        let mtu = mtu.max(PATH_MTU_MIN);
-        self.peer_watch.path_mtus.insert(peer, Instant::now() + PATH_MTU_LIFETIME);
-        if self.facts.path_mtus.get(&peer).is_none_or(|old| mtu < *old) {
-            tracing::info!(%peer, mtu, "path MTU");
-            self.facts.path_mtus.insert(peer, mtu);
-            self.publish();
-        }
-    }
-
     /// Counters of other nodes and flood limits live on as long as their nouns do.
     pub(super) fn keep_peers(&mut self, desired: &Desired) {
         let wanted: HashSet<&str> = desired.peers.iter().map(|peer| peer.name.as_str()).collect();
@@ -248,9 +249,11 @@ impl Switch {
         }
         self.peer_watch.heard.retain(|name, _| self.facts.peers.contains_key(name));
         self.facts.flood_limits = flood_limits(desired);
+        let addresses: HashSet<IpAddr> = desired.peers.iter().map(|peer| peer.address).collect();
+        self.runtime.path_mtus.lock().keep(|peer| addresses.contains(peer));
     }
 
-    /// Notes which peers were heard of, and forgets what routers said long ago.
+    /// Notes which peers were heard of, and takes in what was learnt of the paths to them.
     pub fn look_after_peers(&mut self) {
         self.watch_peers();
         let now = Instant::now();
@@ -264,13 +267,7 @@ impl Switch {
                 _ => {}
             }
         }
-        let until = &mut self.peer_watch.path_mtus;
-        let before = self.facts.path_mtus.len();
-        until.retain(|_, until| *until > now);
-        self.facts.path_mtus.retain(|peer, _| until.contains_key(peer));
-        if self.facts.path_mtus.len() != before {
-            self.publish();
-        }
+        self.publish_path_mtus();
     }
 
     /// How long ago a peer was last heard of, to half a second; none: never.
@@ -281,11 +278,6 @@ impl Switch {
     /// The MAC that an address of the underlay is reached by.
     pub fn next_hop(&self, address: IpAddr) -> Option<Mac> {
         self.facts.next_hops.get(&address).copied()
-    }
-
-    /// What a router said of the way to an address of the underlay.
-    pub fn path_mtu(&self, address: IpAddr) -> Option<u32> {
-        self.facts.path_mtus.get(&address).copied()
     }
 
     /// A peer's counters.
@@ -301,5 +293,33 @@ impl Switch {
     /// A peer's number.
     pub fn peer_id(&self, peer: &str) -> Option<PeerId> {
         self.facts.peers.get(peer).map(|facts| facts.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1280 bytes of IPv6 and 50 or 70 of tunnel.
+    #[test]
+    fn an_uplink_too_small_for_ipv6_in_tunnels_is_told() {
+        let told = |prefix: &str, mode: &str, peer: &str, mtu: u32| {
+            let text = format!(
+                "[node]\nname = \"n\"\naddresses = [\"192.0.2.1\", \"2001:db8::1\"]\n\
+                 [[network]]\nname = \"pods\"\nvni = 7\nprefixes = [\"{prefix}\"]\n\
+                 [[port]]\nname = \"u\"\nkind = \"null\"\nrole = \"fabric\"\n\
+                 [fabric]\nmode = \"{mode}\"\n[[fabric.peer]]\nname = \"p\"\naddress = \"{peer}\"\n"
+            );
+            let config = crate::config::parse(&text).unwrap();
+            too_small(&Desired::try_from(&config).unwrap(), mtu)
+        };
+        let v6 = "fd00:244::/64";
+        assert_eq!(told(v6, "vxlan", "192.0.2.2", 1330), None);
+        let warning = told(v6, "vxlan", "192.0.2.2", 1329).unwrap();
+        assert!(warning.contains("1279 bytes") && warning.contains("1330 or more"), "{warning}");
+        assert_eq!(told(v6, "geneve", "2001:db8::2", 1350), None);
+        assert!(told(v6, "geneve", "2001:db8::2", 1349).is_some());
+        assert_eq!(told("10.244.0.0/24", "vxlan", "192.0.2.2", 600), None, "IPv4 is cut");
+        assert_eq!(told(v6, "native", "192.0.2.2", 1300), None);
     }
 }

@@ -3,11 +3,13 @@
 use weft_pmd::{Csum, Frame, FramePool, offload};
 use weft_wire::ThreadId;
 
+use super::route::limit;
 use crate::{
     key::FlowKey,
     parse::{Headers, L3},
     program::Verdict,
     reason::DropReason,
+    snapshot::Snapshot,
     tunnel::{Tunnel, ecn},
 };
 
@@ -35,13 +37,31 @@ pub(crate) fn encap(
     Ok(())
 }
 
-/// A checksum that is still to be made can't be left to a device, which would not find it behind the outer header. A
-/// super-frame's is made when it is cut.
+/// The same for a frame that no router has looked at (bridged, or flooded): what is larger than the way takes is cut, or
+/// dropped where the uplink would send it.
+#[inline]
+pub(crate) fn encap_bridged(
+    frame: &mut Frame,
+    headers: &Headers,
+    tunnel: &Tunnel,
+    entropy: u64,
+    (pool, snapshot): (&FramePool, &Snapshot),
+    thread: ThreadId,
+) -> Result<(), Verdict> {
+    let mtu = snapshot.rewrites[usize::from(tunnel.rewrite)].mtu as usize;
+    if frame.len() > mtu + usize::from(headers.l3) {
+        limit(frame, mtu, pool)?;
+    }
+    encap(frame, headers, tunnel, entropy, pool, thread)
+}
+
+/// A checksum that is still to be made can't be left to a device, which would not find it behind the outer header. What is
+/// to be cut keeps the outer header's shape for its pieces, and has its checksum made then if it is a super-frame.
 #[cold]
 fn complete(frame: &mut Frame, tunnel: &Tunnel, pool: &FramePool) -> Result<(), Verdict> {
     let malformed = Verdict::Drop(DropReason::Malformed);
     let mut offload = frame.offload();
-    if offload.gso.is_some() {
+    if offload.gso.is_some() || offload.mtu.is_some() {
         if offload.outer.replace(tunnel.outer()).is_some() {
             return Err(malformed); // wrapped up already
         }

@@ -1,6 +1,6 @@
 //! What a router does to a packet (RFC 1812 §5.2, RFC 8200 §3): TTL, MTU, MACs.
 
-use weft_pmd::{Frame, FramePool, GsoKind};
+use weft_pmd::{Frame, FramePool, GsoKind, offload};
 use weft_wire::{
     ip::{Ipv4, Ipv6},
     l4::{Tcp, Udp},
@@ -10,7 +10,7 @@ use zerocopy::FromBytes;
 use crate::{
     parse::{Headers, L3},
     program::Verdict,
-    reason::PuntReason,
+    reason::{DropReason, PuntReason},
     snapshot::Snapshot,
 };
 
@@ -70,19 +70,22 @@ fn decrement_hop_limit(ip: &mut [u8]) -> Result<(), Verdict> {
     }
 }
 
-/// For a frame longer than the MTU: is what goes on the wire longer, too, and may it be cut?
+/// For a frame longer than the MTU: is what goes on the wire longer, too, and may it be cut? Then it will be, where its
+/// port sends it, to what its way carries.
 #[cold]
-fn check_mtu(frame: &Frame, headers: &Headers, mtu: usize, pool: &FramePool) -> Result<(), Verdict> {
+fn check_mtu(frame: &mut Frame, headers: &Headers, mtu: usize, pool: &FramePool) -> Result<(), Verdict> {
     let packet = pool.bytes(frame);
     let l3 = &packet[usize::from(headers.l3)..];
     // What the IP header says, not the frame: a short packet may be padded.
-    let (len, may_fragment) = match headers.kind {
+    let (len, may_fragment, mtu) = match headers.kind {
         L3::Ipv4 => match Ipv4::ref_from_prefix(l3) {
-            Ok((ip, _)) => (usize::from(ip.total_len.get()), ip.fragment.get() & Ipv4::DF == 0),
+            Ok((ip, _)) => (usize::from(ip.total_len.get()), ip.fragment.get() & Ipv4::DF == 0, mtu),
             Err(_) => return Ok(()),
         },
         L3::Ipv6 => match Ipv6::ref_from_prefix(l3) {
-            Ok((ip, _)) => (size_of::<Ipv6>() + usize::from(ip.payload_len.get()), false),
+            Ok((ip, _)) => {
+                (size_of::<Ipv6>() + usize::from(ip.payload_len.get()), false, mtu.max(Ipv6::MTU_MIN))
+            }
             Err(_) => return Ok(()),
         },
         L3::Arp | L3::Other => return Ok(()),
@@ -95,7 +98,17 @@ fn check_mtu(frame: &Frame, headers: &Headers, mtu: usize, pool: &FramePool) -> 
         };
         usize::from(headers.l4 - headers.l3) + l4_len + usize::from(gso.size)
     });
-    if wire_len <= mtu || may_fragment { Ok(()) } else { Err(Verdict::Punt(PuntReason::TooBig)) }
+    match (wire_len <= mtu, may_fragment) {
+        (true, _) => Ok(()),
+        (false, true) => limit(frame, mtu, pool),
+        (false, false) => Err(Verdict::Punt(PuntReason::TooBig)),
+    }
+}
+
+/// Holds a frame to its way's MTU.
+pub(super) fn limit(frame: &mut Frame, mtu: usize, pool: &FramePool) -> Result<(), Verdict> {
+    let mtu = mtu.min(u16::MAX.into()) as u16;
+    if offload::limit(pool, frame, mtu) { Ok(()) } else { Err(Verdict::Drop(DropReason::Malformed)) }
 }
 
 #[cfg(test)]
