@@ -4,6 +4,8 @@
 mod bridge;
 mod checks;
 mod filter;
+mod intents;
+mod jumbo;
 mod merge;
 mod offload;
 mod peers;

@@ -6,6 +6,7 @@ mod changes;
 mod errors;
 mod fabric;
 mod geneve;
+mod memory;
 mod pairs;
 mod queues;
 mod trace;

@@ -4,6 +4,7 @@ mod bridged;
 mod capture;
 mod drops;
 mod edges;
+mod intents;
 mod routed;
 mod rules;
 mod tunnels;

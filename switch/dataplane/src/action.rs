@@ -9,7 +9,7 @@ mod route;
 mod vlan;
 
 pub(crate) use encap::{encap, entropy};
-use weft_pmd::{Frame, FramePool};
+use weft_pmd::{Frame, FramePool, offload};
 use weft_wire::{PortId, ThreadId};
 
 use crate::{
@@ -115,7 +115,8 @@ fn run_rule(
                 }
             }
             Step::Police(policer) => {
-                if !policer.allow(frame.len() as u64, context.now_ns) {
+                let size = offload::wire_size(context.pool.bytes(frame), headers.l4.into(), &frame.offload());
+                if !policer.allow_all(size, context.now_ns) {
                     return Err(Verdict::Drop(DropReason::Policed));
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use weft_pmd::{Csum, FramePool, offload};
+use weft_pmd::FramePool;
 use weft_wire::{
     checksum,
     eth::{Arp, Ethernet, VlanTag, ethertype},
@@ -20,6 +20,7 @@ use crate::{
     table::flow::FlowTable,
 };
 
+mod intent;
 mod plain;
 
 /// Where a packet's headers start, bytes from the frame's start.
@@ -82,8 +83,8 @@ fn parse_all<const FAR: bool, const TUNNELLED: bool>(
             flows.prefetch(batch.hashes[i], &batch.keys[i]);
         }
         let frame = &mut batch.frames.as_mut_slice()[i];
-        if !frame.is_complete() && frame.offload().csum == Csum::Unknown {
-            frame.set_csum(find_checksum(pool.bytes(frame), &batch.keys[i], &batch.headers[i]));
+        if !frame.is_complete() && !intent::settle(frame, &batch.keys[i], &batch.headers[i], pool) {
+            batch.decide(i, Verdict::Drop(DropReason::BadOffload));
         }
     }
 }
@@ -117,15 +118,6 @@ fn parse_odd(
             false
         }
     }
-}
-
-/// A frame from an AF_XDP veth does not say whether its checksum is complete; its headers do.
-fn find_checksum(packet: &[u8], key: &FlowKey, headers: &Headers) -> Csum {
-    if key.tag & (FlowKey::LATER_FRAGMENT | FlowKey::FIRST_FRAGMENT) != 0 {
-        return Csum::Complete; // the kernel completes checksums before it fragments
-    }
-    offload::detect_partial(packet, headers.l3.into(), headers.l4.into(), key.protocol)
-        .unwrap_or(Csum::Complete)
 }
 
 /// Parses one packet, whatever its shape. Public for tests and fuzzing.

@@ -37,6 +37,7 @@ reasons! {
         Malformed = "malformed", "an IP header that no host may send (version, length or header checksum)";
         TinyFragment = "tiny_fragment", "a fragment made to hide TCP flags (RFC 1858 §3)";
         BadSource = "bad_source", "a group address as source MAC";
+        BadOffload = "bad_offload", "what its sender leaves to be done (checksum, segmentation) contradicts the packet";
         Spoofed = "spoofed", "source addresses that are not those of an endpoint on the port";
         NoEndpoint = "no_endpoint", "a pod port without an endpoint";
         VlanNotAllowed = "vlan_not_allowed", "a VLAN tag that the port does not carry, or none where one is needed";
@@ -74,7 +75,9 @@ impl DropReason {
     /// The stage, or the table, that decides it.
     pub const fn decided_by(self) -> &'static str {
         match self {
-            Self::Truncated | Self::Malformed | Self::TinyFragment | Self::BadSource => "parse",
+            Self::Truncated | Self::Malformed | Self::TinyFragment | Self::BadSource | Self::BadOffload => {
+                "parse"
+            }
             Self::TunnelMalformed | Self::TunnelStranger | Self::TunnelNetwork | Self::TunnelCongested => {
                 "decap"
             }
