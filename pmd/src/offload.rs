@@ -130,9 +130,12 @@ pub struct Gso {
 
 impl Gso {
     /// The least payload of a TCP segment that is cut here, bytes: less than that Linux's TCP never sends, options included
-    /// (`TCP_MIN_SND_MSS`, net.ipv4.tcp_min_snd_mss). So a super-frame of 64 KiB makes 1,365 segments at most; without a
-    /// bound one frame keeps its thread, or a NIC, busy for seconds (CVE-2012-3412, CVE-2019-11479).
+    /// (`TCP_MIN_SND_MSS`, net.ipv4.tcp_min_snd_mss).
     pub const TCP_LEAST: u16 = 48;
+    /// The most segments that are cut from one TCP super-frame: without a bound one frame keeps its thread, or a NIC, busy for
+    /// seconds (CVE-2012-3412, CVE-2019-11479; since the first Linux's sfc driver takes 100). 64 KiB make 122 segments at the
+    /// MSS that every host takes, 536 bytes (RFC 9293 §3.7.1). A device that we make is told, and its kernel keeps to it.
+    pub const TCP_MOST: usize = 256;
     /// The most datagrams that are cut from one (`UDP_MAX_SEGMENTS` of linux/udp.h, since 6.9; 64 before).
     pub const UDP_MOST: usize = 128;
 

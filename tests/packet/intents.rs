@@ -102,6 +102,7 @@ fn segments_that_the_packet_does_not_have_are_refused() {
     refused("with padding", [tcp(V4, 3000), vec![0; 9]].concat(), cut(34, GsoKind::Tcp4, 1000));
     refused("of a byte", tcp(V4, 60_000), cut(34, GsoKind::Tcp4, 1));
     refused("smaller than any TCP's", tcp(V6, 3000), cut(54, GsoKind::Tcp6, 47));
+    refused("more segments than anybody's", tcp(V4, 257 * 60), cut(34, GsoKind::Tcp4, 60));
     refused("more datagrams than any sender's", udp(V4, 129 * 8), cut(34, GsoKind::Udp, 8));
     let mut short = tcp(V4, 3000);
     short[46] = 0x40; // a TCP header of 16 bytes
@@ -117,6 +118,7 @@ fn segments_that_the_packet_does_not_have_are_refused() {
     refused("of the other family", tcp(V4, 3000), said(GsoKind::Tcp6, 34));
     // What is as small, or as many, as it may be.
     assert_eq!(outcome(tcp(V4, 480), cut(34, GsoKind::Tcp4, 48)), (10, 0));
+    assert_eq!(outcome(tcp(V6, 256 * 60), cut(54, GsoKind::Tcp6, 60)), (256, 0));
     assert_eq!(outcome(udp(V6, 128 * 8), cut(54, GsoKind::Udp, 8)), (128, 0));
 }
 

@@ -58,9 +58,9 @@ pub struct VnetQueue {
 const SMALL: usize = ChunkClass::Small.capacity();
 /// Bytes that go to the large chunk; what is more, only of frames larger than IP can tell of, to the pool's scratch memory.
 const LARGE: usize = ChunkClass::Large.capacity();
-/// Packets on the wire that a burst may come to: as many as [`BURST`] super-frames make at Ethernet's MTU. Cutting takes its
-/// time, and whoever chooses small segments gets fewer frames a turn, not more of the thread.
-const PACKETS: usize = BURST * 45;
+/// Packets on the wire that a burst may come to, cut in software: a millisecond's work. The others wait for it, and whoever
+/// chooses small segments gets fewer frames a turn, not more of the thread.
+const PACKETS: usize = 16 * BURST;
 
 impl VnetQueue {
     pub(super) fn new(file: File, flavour: Flavour, join: bool) -> Self {
@@ -105,7 +105,7 @@ impl VnetQueue {
         let len = received.len.saturating_sub(header_len);
         let intent = VnetHeader::from_bytes(&header[..header_len]).decode(len);
         // A frame that is cut short, or of which the header makes no sense, is told from others where packets are dropped.
-        let intent = intent.filter(|_| !received.truncated).unwrap_or(Offload::INVALID);
+        let intent = intent.filter(|_| !received.truncated && len > 0).unwrap_or(Offload::INVALID);
         if len <= SMALL {
             pool.set_len(&mut small, len);
             small.set_offload(intent);
@@ -160,7 +160,11 @@ impl VnetQueue {
         scratch: &mut [u8],
     ) -> Result<(), Vanished> {
         let mut packets = 0;
-        while burst.room() > 0 && packets < PACKETS {
+        while burst.room() > 0 {
+            if packets >= PACKETS {
+                burst.cap();
+                break;
+            }
             let frame = match self.pieces.pop_front() {
                 Some(piece) => piece,
                 None => {
@@ -170,7 +174,11 @@ impl VnetQueue {
                     *large = large.take().or_else(|| pool.alloc(ChunkClass::Large));
                     match self.receive(pool, small, large, scratch) {
                         Ok(Some(frame)) => frame,
-                        Ok(None) => continue,
+                        // Nothing, or pieces: whoever sends what there is no memory for gets no longer turn than others.
+                        Ok(None) => {
+                            packets += PACKETS / BURST;
+                            continue;
+                        }
                         Err(error) => return self.judge(&error),
                     }
                 }

@@ -132,10 +132,11 @@ fn is_cuttable(packet: &[u8], transport: &Transport, gso: &Gso) -> bool {
         GsoKind::Udp => transport.protocol == proto::UDP,
     };
     let Some(payload) = gso.payload(packet, transport.start).filter(|_| is_of_kind) else { return false };
-    let size = usize::from(gso.size);
+    let size = usize::from(gso.size.max(1));
+    let segments = transport.end.saturating_sub(payload).div_ceil(size);
     let is_bounded = match gso.kind {
-        GsoKind::Tcp4 | GsoKind::Tcp6 => gso.size >= Gso::TCP_LEAST,
-        GsoKind::Udp => transport.end.saturating_sub(payload).div_ceil(size) <= Gso::UDP_MOST,
+        GsoKind::Tcp4 | GsoKind::Tcp6 => gso.size >= Gso::TCP_LEAST && segments <= Gso::TCP_MOST,
+        GsoKind::Udp => segments <= Gso::UDP_MOST,
     };
     payload <= transport.end && transport.end == packet.len() && is_bounded
 }
