@@ -142,6 +142,9 @@ pub struct FramePool {
 }
 
 impl FramePool {
+    /// Chunks that a pool may keep at hand, small and large.
+    pub const AT_HAND: [usize; 2] = CACHE;
+
     /// An empty pool; it draws on the depot of `memory`.
     pub fn new(memory: Arc<Memory>) -> Self {
         Self { memory, free: CACHE.map(Vec::with_capacity), scratch: Box::default() }

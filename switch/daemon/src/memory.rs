@@ -4,7 +4,7 @@
 //! keeps chunks for the kernel to receive into, and the more sockets there are, the fewer each may keep.
 
 use weft_ctl_api::{Code, Error};
-use weft_pmd::{FillShare, Memory, PoolSize};
+use weft_pmd::{FillShare, FramePool, Memory, PoolSize};
 
 /// The chunks of each size, and the word for it.
 pub fn pools(memory: &Memory) -> [(&'static str, PoolSize); 2] {
@@ -43,6 +43,24 @@ pub fn scarce(share: FillShare) -> Option<String> {
     })
 }
 
+/// What to say where what PMD threads keep at hand leaves little of some size of chunk to the others.
+pub fn hoarded(pools: [(&str, PoolSize); 2], threads: usize) -> Option<String> {
+    let scarce = |((size, pool), at_hand): ((&str, PoolSize), usize)| {
+        let kept = threads * at_hand;
+        // Of the memory, three quarters are small chunks and one is large ones.
+        let part = if size == "small" { 3 } else { 1 };
+        let mib = (kept * pool.chunk_bytes * 4 * 4).div_ceil((3 * part) << 20);
+        (kept * 4 > pool.total * 3).then(|| {
+            format!(
+                "frame memory is scarce: {threads} PMD threads may keep {kept} of {} {size} chunks at hand; \
+                 pmd.memory_mib = {mib} leaves enough",
+                pool.total
+            )
+        })
+    };
+    pools.into_iter().zip(FramePool::AT_HAND).filter_map(scarce).next_back()
+}
+
 fn needed_mib(sockets: u32, chunks: u32) -> usize {
     FillShare::memory_mib(sockets, chunks)
 }
@@ -68,6 +86,20 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// A thread's stock is no reason to say anything in the least memory, nor are thirty in what is the default.
+    #[test]
+    fn threads_that_take_all_there_is_are_told() {
+        let told = |mib: usize, threads: usize| {
+            let memory = Memory::new(mib).expect("memory");
+            hoarded(pools(&memory), threads)
+        };
+        assert_eq!((told(8, 1), told(256, 30)), (None, None));
+        let text = told(256, 64).expect("it is told");
+        assert!(text.contains("64 PMD threads may keep 1024 of 963 large chunks"), "{text}");
+        assert!(text.contains("memory_mib = 363"), "{text}");
+        assert_eq!(told(363, 64), None);
     }
 
     #[test]
