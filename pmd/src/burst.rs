@@ -12,6 +12,8 @@ pub const BURST: usize = 64;
 #[derive(Debug, Default)]
 pub struct Burst {
     frames: ArrayVec<Frame, BURST>,
+    /// No more were taken though there may be more.
+    capped: bool,
 }
 
 impl Burst {
@@ -35,6 +37,17 @@ impl Burst {
         self.frames.remaining_capacity()
     }
 
+    /// It is as large as bursts get: where it came from there may be more.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.capped || self.frames.is_full()
+    }
+
+    /// Says that no more were taken though there may be more: what is in it is work enough.
+    pub(crate) fn cap(&mut self) {
+        self.capped = true;
+    }
+
     #[inline]
     /// Appends a frame, or gives it back when the burst is full.
     pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
@@ -53,6 +66,7 @@ impl Burst {
 
     /// Takes the first `n` frames out, in order.
     pub fn drain_front(&mut self, n: usize) -> impl Iterator<Item = Frame> + '_ {
+        self.capped = false;
         self.frames.drain(..n)
     }
 
@@ -72,6 +86,7 @@ impl Burst {
     /// Frees every frame; says how many there were.
     pub fn free_all(&mut self, pool: &mut FramePool) -> usize {
         let n = self.frames.len();
+        self.capped = false;
         for frame in self.frames.drain(..) {
             pool.free(frame);
         }

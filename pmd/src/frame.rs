@@ -130,17 +130,24 @@ const CACHE: [usize; 2] = [512, 16];
 /// Chunks that a pool takes from the depot, or gives to it, at once.
 pub(crate) const EXCHANGE: [usize; 2] = [CACHE[0] / 2, CACHE[1] / 2];
 
+/// Bytes of a pool's scratch memory.
+const SCRATCH: usize = crate::offload::jumbo::FRAME_MAX;
+
 /// One thread's stock of free chunks, and its view of the memory.
 #[derive(Debug)]
 pub struct FramePool {
     memory: Arc<Memory>,
     free: [Vec<u32>; 2],
+    scratch: Box<[u8]>,
 }
 
 impl FramePool {
+    /// Chunks that a pool may keep at hand, small and large.
+    pub const AT_HAND: [usize; 2] = CACHE;
+
     /// An empty pool; it draws on the depot of `memory`.
     pub fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, free: CACHE.map(Vec::with_capacity) }
+        Self { memory, free: CACHE.map(Vec::with_capacity), scratch: Box::default() }
     }
 
     /// The memory behind it.
@@ -195,6 +202,17 @@ impl FramePool {
             self.memory.deposit(class, EXCHANGE[class as usize], free);
         }
         free.push(chunk);
+    }
+
+    /// Memory for the part of a frame that no chunk holds, to be given back. Its pages are the kernel's until they are used.
+    pub(crate) fn lend_scratch(&mut self) -> Box<[u8]> {
+        let scratch = std::mem::take(&mut self.scratch);
+        if scratch.is_empty() { vec![0; SCRATCH].into_boxed_slice() } else { scratch }
+    }
+
+    /// Takes it back.
+    pub(crate) fn give_back_scratch(&mut self, scratch: Box<[u8]>) {
+        self.scratch = scratch;
     }
 
     /// The packet.

@@ -42,7 +42,7 @@ pub mod sys;
 
 pub use burst::{BURST, Burst};
 pub use frame::{ChunkClass, Frame, FramePool};
-pub use memory::{HEADROOM, Memory, MemoryError};
+pub use memory::{FillShare, HEADROOM, Memory, MemoryError, PoolSize};
 pub use netns::Netns;
 pub use offload::{Csum, Gso, GsoKind, Offload, Outer};
 pub use pages::Pages;

@@ -10,7 +10,10 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 use crate::{
@@ -49,6 +52,41 @@ pub enum MemoryError {
     },
 }
 
+/// What there is of one size of chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolSize {
+    /// Bytes of a chunk.
+    pub chunk_bytes: usize,
+    /// Chunks.
+    pub total: usize,
+    /// Of these, chunks that no thread, ring or frame holds.
+    pub free: usize,
+}
+
+/// Chunks that AF_XDP sockets keep for the kernel to receive into: half of the small ones at most, each socket the same share.
+/// The other half is for frames under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FillShare {
+    /// Sockets.
+    pub sockets: u32,
+    /// Chunks that each may keep.
+    pub chunks: u32,
+}
+
+impl FillShare {
+    /// A socket with fewer loses frames of every burst.
+    pub const LEAST: u32 = 32;
+    /// What a socket has before it is busy.
+    pub const USUAL: u32 = 512;
+
+    /// The least memory of which so many sockets have so many chunks each, MiB.
+    pub fn memory_mib(sockets: u32, chunks: u32) -> usize {
+        let (held, quarters) = (sockets as usize * chunks as usize * SMALL_CHUNK, 3);
+        // Three quarters are small chunks, half of these is for sockets.
+        (held * 2 * 4).div_ceil(quarters << 20)
+    }
+}
+
 /// The region, and the depot of chunks that no pool holds.
 #[derive(Debug)]
 pub struct Memory {
@@ -57,6 +95,8 @@ pub struct Memory {
     small: u32,
     large: u32,
     depot: [Depot; 2],
+    /// AF_XDP sockets that receive into it.
+    sockets: AtomicU32,
 }
 
 impl Memory {
@@ -86,7 +126,7 @@ impl Memory {
             None => Mapping::memfd(bytes, false).map_err(|source| MemoryError::Map { bytes, source })?,
         };
         let depot = [Depot::new(0, small, EXCHANGE[0]), Depot::new(small, large, EXCHANGE[1])];
-        Ok(Arc::new(Self { map, hugepages, small, large, depot }))
+        Ok(Arc::new(Self { map, hugepages, small, large, depot, sockets: AtomicU32::new(0) }))
     }
 
     /// Whether it stands on hugepages.
@@ -107,6 +147,28 @@ impl Memory {
     /// Chunks in the depot: those that no pool, ring or frame holds.
     pub fn available(&self) -> usize {
         self.depot.iter().map(Depot::len).sum()
+    }
+
+    /// What there is of small chunks, and of large ones.
+    pub fn pools(&self) -> [PoolSize; 2] {
+        let pool = |class: ChunkClass, chunk_bytes, total: u32| PoolSize {
+            chunk_bytes,
+            total: total as usize,
+            free: self.depot[class as usize].len(),
+        };
+        [pool(ChunkClass::Small, SMALL_CHUNK, self.small), pool(ChunkClass::Large, LARGE_CHUNK, self.large)]
+    }
+
+    /// What each AF_XDP socket may keep.
+    pub fn fill_share(&self) -> FillShare {
+        let sockets = self.sockets.load(Relaxed);
+        FillShare { sockets, chunks: self.small / 2 / sockets.max(1) }
+    }
+
+    /// Counts a socket in, until what is returned is dropped.
+    pub(crate) fn register_socket(self: &Arc<Self>) -> Registered {
+        self.sockets.fetch_add(1, Relaxed);
+        Registered(self.clone())
     }
 
     /// The memfd behind it.
@@ -180,6 +242,24 @@ impl Memory {
 
     pub(crate) fn copy(&self, from: &Frame, to: &mut Frame) {
         self.bytes_mut(to).copy_from_slice(self.bytes(from));
+    }
+}
+
+/// A socket that receives into the memory.
+#[derive(Debug)]
+pub(crate) struct Registered(Arc<Memory>);
+
+impl Registered {
+    /// Chunks that it may keep for the kernel to receive into.
+    #[inline]
+    pub(crate) fn share(&self) -> u32 {
+        self.0.fill_share().chunks
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Relaxed);
     }
 }
 

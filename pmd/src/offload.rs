@@ -4,11 +4,16 @@
 //! [`fit`] is the one door egress goes through: what the port can carry passes as it is; the rest is segmented
 //! ([`mod@segment`]), completed ([`checksum`]) or fragmented ([`mod@fragment`]), or refused with a reason. Nothing is sent
 //! wrong. A packet whose way takes less than the port, such as a tunnel, is held to that by [`limit`] before, and cut here,
-//! inside of the tunnel. The other way, [`merge`] joins what a port would rather have in one piece.
+//! inside of the tunnel. The other way, [`merge`] joins what a port would rather have in one piece, and [`jumbo`] cuts what
+//! no chunk holds.
+//!
+//! What a port says of a frame is what the other side of the port says, and a pod may say anything: whoever decides about
+//! packets checks it against the headers found ([`Gso`] has the bounds) before anything here acts on it.
 
 pub mod checksum;
 mod fragment;
 mod headers;
+pub mod jumbo;
 pub mod merge;
 pub mod outer;
 mod segment;
@@ -16,6 +21,9 @@ pub mod vnet;
 
 pub use checksum::{complete_checksum, detect_partial};
 pub use outer::Outer;
+
+use weft_wire::l4::{Tcp, Udp};
+use zerocopy::FromBytes;
 
 use crate::{
     frame::{Frame, FramePool},
@@ -38,6 +46,8 @@ pub struct Offload {
 
 impl Offload {
     const HAS_MTU: u64 = 1 << 23;
+    /// Of a packet about which nothing that was said can be believed.
+    pub const INVALID: Self = Self { csum: Csum::Invalid, gso: None, outer: None, mtu: None };
 
     /// In 48 bits behind 16 that are left zero, and nothing but zeros where nothing is left to do. From bit 16 up: the
     /// checksum's state (2), kind of super-frame (2), ECN (1), outer header (2), whether there is an MTU (1); from bit 24
@@ -52,6 +62,7 @@ impl Offload {
             (None, Csum::Partial { start, offset }) => {
                 2 << 16 | u64::from(offset) << 24 | u64::from(start) << 32
             }
+            (None, Csum::Invalid) => 3 << 16,
         };
         let gso = self.gso.map_or(0, |gso| {
             (gso.kind as u64 + 1) << 18 | u64::from(gso.ecn) << 20 | u64::from(gso.size) << 48
@@ -66,7 +77,8 @@ impl Offload {
         let csum = match bits >> 16 & 3 {
             0 => Csum::Complete,
             1 => Csum::Unknown,
-            _ => Csum::Partial { start: (bits >> 32) as u16, offset: (bits >> 24) as u8 },
+            2 => Csum::Partial { start: (bits >> 32) as u16, offset: (bits >> 24) as u8 },
+            _ => Csum::Invalid,
         };
         let kind = match bits >> 18 & 3 {
             0 => None,
@@ -112,6 +124,8 @@ pub enum Csum {
         /// Where the field is, bytes from `start`; no protocol has it further on than fits here.
         offset: u8,
     },
+    /// What was said of the packet makes no sense by itself, or the packet was cut short on receipt: `parse` drops it.
+    Invalid,
 }
 
 /// A super-frame to be cut into segments.
@@ -123,6 +137,49 @@ pub struct Gso {
     pub ecn: bool,
     /// Payload bytes of a segment.
     pub size: u16,
+}
+
+impl Gso {
+    /// The least payload of a TCP segment that is cut here, bytes: less than that Linux's TCP never sends, options included
+    /// (`TCP_MIN_SND_MSS`, net.ipv4.tcp_min_snd_mss).
+    pub const TCP_LEAST: u16 = 48;
+    /// The most segments that are cut from one TCP super-frame: without a bound one frame keeps its thread, or a NIC, busy for
+    /// seconds (CVE-2012-3412, CVE-2019-11479; since the first Linux's sfc driver takes 100). 64 KiB make 122 segments at the
+    /// MSS that every host takes, 536 bytes (RFC 9293 §3.7.1). A device that we make is told, and its kernel keeps to it.
+    pub const TCP_MOST: usize = 256;
+    /// The most datagrams that are cut from one (`UDP_MAX_SEGMENTS` of linux/udp.h, since 6.9; 64 before).
+    pub const UDP_MOST: usize = 128;
+
+    /// Where the payload starts of a super-frame whose L4 header is at `l4`; none where the header is not whole.
+    pub fn payload(&self, packet: &[u8], l4: usize) -> Option<usize> {
+        let header = packet.get(l4..)?;
+        let len = match self.kind {
+            GsoKind::Udp => size_of::<Udp>(),
+            GsoKind::Tcp4 | GsoKind::Tcp6 => Tcp::ref_from_prefix(header).ok()?.0.header_len(),
+        };
+        let least = if self.kind == GsoKind::Udp { size_of::<Udp>() } else { size_of::<Tcp>() };
+        (len >= least && len <= header.len()).then_some(l4 + len)
+    }
+}
+
+/// What a frame comes to on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireSize {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes, without FCS.
+    pub bytes: u64,
+}
+
+/// What a frame comes to on the wire, its L4 header being at `l4`: a super-frame is as many packets as it will be cut into,
+/// whoever cuts it, each with headers of its own.
+#[inline]
+pub fn wire_size(packet: &[u8], l4: usize, offload: &Offload) -> WireSize {
+    let len = packet.len() as u64;
+    let Some(gso) = offload.gso else { return WireSize { packets: 1, bytes: len } };
+    let headers = gso.payload(packet, l4).unwrap_or(l4) as u64;
+    let packets = len.saturating_sub(headers).div_ceil(gso.size.max(1).into()).max(1);
+    WireSize { packets, bytes: len + (packets - 1) * headers }
 }
 
 /// What a super-frame is made of.
@@ -193,8 +250,10 @@ fn cut(
     caps: &Caps,
     out: &mut Vec<Frame>,
 ) -> Result<(), (Unfit, Frame)> {
-    if frame.offload().csum == Csum::Unknown {
-        frame.set_csum(Csum::Complete); // nobody found its headers: it has no checksum that we know of
+    match frame.offload().csum {
+        Csum::Unknown => frame.set_csum(Csum::Complete), // nobody found its headers: it has no checksum that we know of
+        Csum::Invalid => return Err((Unfit::Malformed, frame)),
+        Csum::Complete | Csum::Partial { .. } => {}
     }
     let found = match headers::find(pool.bytes(&frame), &frame.offload()) {
         Ok(found) => found,

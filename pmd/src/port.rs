@@ -37,7 +37,7 @@ pub trait PortQueue {
         false
     }
 
-    /// Frames lost on receipt so far, before the switch saw them: no room in a ring, a header that made no sense.
+    /// Frames lost on receipt so far, before the switch saw them: no room in a ring, or no memory.
     fn lost(&mut self) -> u64 {
         0
     }

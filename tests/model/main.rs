@@ -6,6 +6,8 @@ mod checks;
 mod claims;
 mod cut;
 mod filter;
+mod intents;
+mod jumbo;
 mod merge;
 mod offload;
 mod peers;

@@ -8,6 +8,7 @@ mod changes;
 mod errors;
 mod fabric;
 mod geneve;
+mod memory;
 mod pairs;
 mod path_mtu;
 mod queues;

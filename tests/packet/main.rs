@@ -8,6 +8,7 @@ mod discovery;
 mod drops;
 mod edges;
 mod errors;
+mod intents;
 mod path_mtu;
 mod relayed;
 mod routed;

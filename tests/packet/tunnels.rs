@@ -323,3 +323,19 @@ fn flooding_to_other_nodes_is_limited() {
     sim.check_laws();
     sim.finish();
 }
+
+/// A super-frame costs the underlay its segments: of ten a second, ten at once, two peers get one of five segments each.
+#[test]
+fn flooding_counts_what_goes_over_the_wire() {
+    let mut sim = Sim::new(LAN);
+    for _ in 0..4 {
+        let gso = Gso { kind: GsoKind::Tcp4, ecn: false, size: 1000 };
+        let said = Offload { csum: Csum::Partial { start: 34, offset: 16 }, gso: Some(gso), outer: None };
+        sim.tape("x").put(eth(X, REMOTE).tcp("10.0.0.1", "10.0.0.2", (1, 2), "a", 5000), said);
+    }
+    sim.run();
+    assert_eq!(sim.tape("uplink").take().len(), 10);
+    assert_eq!(sim.drops("uplink", DropReason::FloodLimited), 6);
+    sim.check_laws();
+    sim.finish();
+}

@@ -143,6 +143,8 @@ pub struct Plan {
     pub queues: u16,
     /// PMD threads' cores.
     pub cores: Vec<usize>,
+    /// Frame memory, MiB.
+    pub memory_mib: usize,
     /// More configuration.
     pub more: String,
 }
@@ -150,7 +152,14 @@ pub struct Plan {
 impl Plan {
     /// Pods of these kinds, MTU 1500, one queue, one thread.
     pub fn new(pods: &[Kind]) -> Self {
-        Self { pods: pods.to_vec(), mtu: 1500, queues: 1, cores: vec![1], more: String::new() }
+        Self {
+            pods: pods.to_vec(),
+            mtu: 1500,
+            queues: 1,
+            cores: vec![1],
+            memory_mib: 128,
+            more: String::new(),
+        }
     }
 }
 
@@ -195,7 +204,7 @@ impl Node {
 
     /// The configuration.
     pub fn config(plan: &Plan, pods: &[Pod]) -> String {
-        let (cores, mtu, more) = (&plan.cores, plan.mtu, &plan.more);
+        let (cores, memory_mib, mtu, more) = (&plan.cores, plan.memory_mib, plan.mtu, &plan.more);
         let ports: String =
             pods.iter().map(|pod| pod.port_toml(mtu, plan.queues) + &pod.endpoint_toml()).collect();
         format!(
@@ -206,7 +215,7 @@ addresses = ["{}", "{}"]
 control = "CONTROL"
 [pmd]
 cores = {cores:?}
-memory_mib = 128
+memory_mib = {memory_mib}
 [[network]]
 name = "pods"
 prefixes = ["10.244.0.0/24", "fd00:244::/64"]

@@ -20,7 +20,7 @@ pub struct StatsReply {
     pub queues: Vec<QueueStats>,
 }
 
-/// One queue's counters, since the port was opened.
+/// One queue's counters, since the port was opened. A super-frame is one frame: what it comes to on the wire, rates and limits count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStats {
     /// The port.
@@ -31,7 +31,7 @@ pub struct QueueStats {
     pub rx_packets: u64,
     /// Their bytes.
     pub rx_bytes: u64,
-    /// Frames lost before the switch saw them (counted every half second).
+    /// Frames lost before the switch saw them, for want of room or memory (counted every half second).
     pub rx_lost: u64,
     /// Frames sent.
     pub tx_packets: u64,

@@ -46,10 +46,33 @@ pub struct StatusReply {
     pub learn_lost: u64,
     /// Frame memory, bytes.
     pub memory_bytes: u64,
-    /// Chunks that nothing holds, percent.
+    /// Chunks that nothing holds, percent, whatever their size.
     pub memory_free_percent: u8,
+    /// The chunks that frame memory is divided into, by size.
+    #[serde(default)]
+    pub chunks: Vec<ChunkRow>,
     /// Frame memory is on hugepages.
     pub hugepages: bool,
     /// Captures that run.
     pub captures: usize,
+}
+
+/// Chunks of one size. A frame takes one, a large one where it is longer than a small one holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRow {
+    /// "small" or "large".
+    pub size: String,
+    /// Bytes of a chunk.
+    pub bytes: usize,
+    /// How many there are.
+    pub total: usize,
+    /// Of these, those that no thread, ring or frame holds.
+    pub free: usize,
+}
+
+impl ChunkRow {
+    /// Those that nothing holds, percent.
+    pub fn free_percent(&self) -> usize {
+        self.free * 100 / self.total.max(1)
+    }
 }

@@ -18,7 +18,7 @@ use weft_ctl_api::{
     pmd::{PmdRow, PmdRows},
     port::{PortDetails, PortRow, PortRows},
     stats::StatsReply,
-    status::StatusReply,
+    status::{ChunkRow, StatusReply},
 };
 
 /// What a reply looks like to a person.
@@ -119,9 +119,14 @@ impl Render for StatusReply {
                 "frame memory",
                 format!("{} MiB on {pages}, {} % free", self.memory_bytes >> 20, self.memory_free_percent),
             ),
+            ("frame chunks", join(&self.chunks.iter().map(chunks).collect::<Vec<_>>())),
             ("captures", captures),
         ])
     }
+}
+
+fn chunks(row: &ChunkRow) -> String {
+    format!("{} of {} {} free ({} KiB each)", row.free, row.total, row.size, row.bytes >> 10)
 }
 
 fn device(port: &PortRow) -> String {

@@ -49,7 +49,8 @@ impl VnetHeader {
             _ => return None, // UFO (3) is gone from Linux since 4.14
         };
         let gso = Gso { kind, ecn: self.gso_type & Self::GSO_ECN != 0, size: self.gso_size };
-        (self.gso_size > 0).then_some(Offload { csum, gso: Some(gso), ..Offload::default() })
+        let makes_sense = gso.size > 0 && !(gso.ecn && kind == GsoKind::Udp);
+        makes_sense.then_some(Offload { csum, gso: Some(gso), ..Offload::default() })
     }
 
     /// Writes a packet's intent.
@@ -115,5 +116,7 @@ mod tests {
         bad(VnetHeader { flags: 1, csum_start: 50, csum_offset: 16, ..VnetHeader::default() });
         bad(VnetHeader { gso_type: 1, gso_size: 0, ..VnetHeader::default() });
         bad(VnetHeader { gso_type: 3, gso_size: 100, ..VnetHeader::default() });
+        bad(VnetHeader { gso_type: 0x85, gso_size: 100, ..VnetHeader::default() });
+        bad(VnetHeader { flags: 1, csum_start: 14, csum_offset: 256 + 16, ..VnetHeader::default() });
     }
 }

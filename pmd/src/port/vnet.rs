@@ -5,6 +5,7 @@
 //! together leave as one super-frame ([`merge`]).
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, IoSlice, IoSliceMut, Read, Write},
     os::fd::{AsRawFd, RawFd},
@@ -18,7 +19,7 @@ use crate::{
     burst::{BURST, Burst},
     frame::{ChunkClass, Frame, FramePool},
     offload::{
-        Offload,
+        Offload, Unfit, jumbo,
         merge::{self, Joined, Look, Survey},
         vnet::VnetHeader,
     },
@@ -44,10 +45,10 @@ pub struct VnetQueue {
     flavour: Flavour,
     /// TCP segments that leave together go as one super-frame.
     join: bool,
-    /// A large chunk to receive into, kept from frame to frame: most frames do not use it.
-    spare: Option<Frame>,
-    /// Frames whose header made no sense, or that were too long.
-    refused: u64,
+    /// Pieces of a frame that was larger than a chunk, as far as the burst had no room for them.
+    pieces: VecDeque<Frame>,
+    /// Frames there was no memory for, or whose beginning the kernel left unwritten.
+    unusable: u64,
     /// Frames the kernel had no room for.
     overrun: u64,
 }
@@ -59,64 +60,142 @@ const UNWRITTEN: [u8; 8] = [0xff; 8];
 
 /// Bytes that go to the small chunk; what is more goes to the large one, behind as much room.
 const SMALL: usize = ChunkClass::Small.capacity();
+/// Bytes that go to the large chunk; what is more, only of frames larger than IP can tell of, to the pool's scratch memory.
+const LARGE: usize = ChunkClass::Large.capacity();
+/// Packets on the wire that a burst may come to, cut in software: a millisecond's work. The others wait for it, and whoever
+/// chooses small segments gets fewer frames a turn, not more of the thread.
+const PACKETS: usize = 16 * BURST;
 
 impl VnetQueue {
     pub(super) fn new(file: File, flavour: Flavour, join: bool) -> Self {
-        Self { file, flavour, join, spare: None, refused: 0, overrun: 0 }
+        Self { file, flavour, join, pieces: VecDeque::new(), unusable: 0, overrun: 0 }
     }
 
-    /// Receives one frame into the chunks given; what is not used goes back. `None`: it was refused.
+    /// Receives one frame into the small chunk, and what that does not hold into `large`, which is taken then. Frames that
+    /// are larger than IP can tell of become [`VnetQueue::pieces`]; those there is no memory for are lost.
     fn receive(
         &mut self,
         pool: &mut FramePool,
         mut small: Frame,
-        mut large: Frame,
+        large: &mut Option<Frame>,
+        scratch: &mut [u8],
     ) -> io::Result<Option<Frame>> {
         pool.set_len(&mut small, SMALL);
-        pool.set_len(&mut large, ChunkClass::Large.capacity());
         pool.bytes_mut(&mut small)[..UNWRITTEN.len()].copy_from_slice(&UNWRITTEN);
         let mut header = [0; VnetHeader::TAP];
         let header_len = self.header_len();
         let received = {
-            let rest = &mut pool.bytes_mut(&mut large)[SMALL..];
+            let rest = match large {
+                Some(large) => {
+                    pool.set_len(large, LARGE);
+                    &mut pool.bytes_mut(large)[SMALL..]
+                }
+                None => &mut [],
+            };
             let mut buffers = [
                 IoSliceMut::new(&mut header[..header_len]),
                 IoSliceMut::new(pool.bytes_mut(&mut small)),
                 IoSliceMut::new(rest),
+                IoSliceMut::new(scratch),
             ];
             self.read(&mut buffers)
         };
         let received = match received {
             Ok(received) => received,
             Err(error) => {
-                self.spare = Some(large);
                 pool.free(small);
                 return Err(error);
             }
         };
         let len = received.len.saturating_sub(header_len);
-        let mut frame = if len <= SMALL {
-            self.spare = Some(large);
-            small
-        } else {
-            // A packet is one slice: what went to the small chunk goes in front of the rest.
-            pool.bytes_mut(&mut large)[..SMALL].copy_from_slice(pool.bytes(&small));
-            pool.free(small);
-            large
-        };
         let intent = VnetHeader::from_bytes(&header[..header_len]).decode(len);
-        let is_written = pool.bytes(&frame)[..UNWRITTEN.len()] != UNWRITTEN;
-        let fits = is_written && !received.truncated && pool.set_len(&mut frame, len);
-        match intent.filter(|_| fits && received.len > header_len) {
-            Some(intent) => {
-                frame.set_offload(intent);
-                Ok(Some(restore_tag(pool, frame, received.vlan)))
+        // A frame that is cut short, that lies behind a longer header, or of which the header makes no sense, is told from others where packets are dropped.
+        let is_written = pool.bytes(&small)[..UNWRITTEN.len()] != UNWRITTEN;
+        let intent =
+            intent.filter(|_| is_written && !received.truncated && len > 0).unwrap_or(Offload::INVALID);
+        if len <= SMALL {
+            pool.set_len(&mut small, len);
+            small.set_offload(intent);
+            return Ok(Some(restore_tag(pool, small, received.vlan)));
+        }
+        let Some(mut frame) = large.take() else {
+            pool.free(small);
+            self.unusable += 1;
+            return Ok(None);
+        };
+        // A packet is one slice: what went to the small chunk goes in front of the rest.
+        pool.bytes_mut(&mut frame)[..SMALL].copy_from_slice(pool.bytes(&small));
+        pool.free(small);
+        pool.set_len(&mut frame, len.min(LARGE));
+        frame.set_offload(intent);
+        if len > jumbo::IP_FRAME_MAX && jumbo::is_jumbo(pool.bytes(&frame)) {
+            self.take_jumbo(pool, frame, &scratch[..len.saturating_sub(LARGE)], received.vlan);
+            return Ok(None);
+        }
+        if len > LARGE {
+            frame.set_offload(Offload::INVALID);
+        }
+        Ok(Some(restore_tag(pool, frame, received.vlan)))
+    }
+
+    /// A frame larger than IP can tell of: cut into such as are not.
+    #[cold]
+    fn take_jumbo(&mut self, pool: &mut FramePool, front: Frame, tail: &[u8], tag: Option<[u8; 4]>) {
+        let intent = front.offload();
+        match jumbo::split(pool, front, tail, &intent, &mut self.pieces) {
+            Ok(()) => {
+                let tagged = self.pieces.drain(..).map(|piece| restore_tag(pool, piece, tag)).collect();
+                self.pieces = tagged;
             }
-            None => {
-                pool.free(frame);
-                Ok(None)
+            Err((Unfit::NoFrames, front)) => {
+                pool.free(front);
+                self.unusable += 1;
+            }
+            Err((_, mut front)) => {
+                front.set_offload(Offload::INVALID);
+                self.pieces.push_back(restore_tag(pool, front, tci));
             }
         }
+    }
+
+    /// Fills the burst, which `large` and `scratch` are lent to.
+    fn fill(
+        &mut self,
+        pool: &mut FramePool,
+        burst: &mut Burst,
+        large: &mut Option<Frame>,
+        scratch: &mut [u8],
+    ) -> Result<(), Vanished> {
+        let mut packets = 0;
+        while burst.room() > 0 {
+            if packets >= PACKETS {
+                burst.cap();
+                break;
+            }
+            let frame = match self.pieces.pop_front() {
+                Some(piece) => piece,
+                None => {
+                    // Without memory for any frame, it stays in the kernel's queue.
+                    let Some(small) = pool.alloc(ChunkClass::Small) else { return Ok(()) };
+                    // Most frames do not use it: there is one for all queues of the thread.
+                    *large = large.take().or_else(|| pool.alloc(ChunkClass::Large));
+                    match self.receive(pool, small, large, scratch) {
+                        Ok(Some(frame)) => frame,
+                        // Nothing, or pieces: whoever sends what there is no memory for gets no longer turn than others.
+                        Ok(None) => {
+                            packets += PACKETS / BURST;
+                            continue;
+                        }
+                        Err(error) => return self.judge(&error),
+                    }
+                }
+            };
+            packets += on_the_wire(&frame);
+            if let Err(frame) = burst.push(frame) {
+                pool.free(frame); // can't be: there was room
+            }
+        }
+        Ok(())
     }
 
     fn write(&self, packet: &[u8], offload: &Offload) -> io::Result<()> {
@@ -180,26 +259,13 @@ impl VnetQueue {
 
 impl PortQueue for VnetQueue {
     fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<(), Vanished> {
-        while burst.room() > 0 {
-            // Without memory the frame stays in the kernel's queue.
-            let Some(large) = self.spare.take().or_else(|| pool.alloc(ChunkClass::Large)) else {
-                return Ok(());
-            };
-            let Some(small) = pool.alloc(ChunkClass::Small) else {
-                self.spare = Some(large);
-                return Ok(());
-            };
-            match self.receive(pool, small, large) {
-                Ok(Some(frame)) => {
-                    if let Err(frame) = burst.push(frame) {
-                        pool.free(frame); // can't be: there was room
-                    }
-                }
-                Ok(None) => self.refused += 1,
-                Err(error) => return self.judge(&error),
-            }
+        let (mut large, mut scratch) = (None, pool.lend_scratch());
+        let outcome = self.fill(pool, burst, &mut large, &mut scratch);
+        pool.give_back_scratch(scratch);
+        if let Some(large) = large {
+            pool.free(large);
         }
-        Ok(())
+        outcome
     }
 
     fn tx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> Result<Sent, Vanished> {
@@ -246,13 +312,11 @@ impl PortQueue for VnetQueue {
         if matches!(self.flavour, Flavour::Packet { .. }) {
             self.overrun += sys::net::packet_drops(self.file.as_raw_fd());
         }
-        self.refused + self.overrun
+        self.unusable + self.overrun
     }
 
     fn close(&mut self, pool: &mut FramePool) {
-        if let Some(spare) = self.spare.take() {
-            pool.free(spare);
-        }
+        self.pieces.drain(..).for_each(|piece| pool.free(piece));
     }
 }
 
@@ -265,6 +329,14 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
             i
         })
     })
+}
+
+/// Packets that a frame will be cut into, as far as can be told without its headers.
+fn on_the_wire(frame: &Frame) -> usize {
+    if frame.is_complete() {
+        return 1;
+    }
+    frame.offload().gso.map_or(1, |gso| frame.len() / usize::from(gso.size.max(1)) + 1)
 }
 
 fn is_full(error: &io::Error) -> bool {

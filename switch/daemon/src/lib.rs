@@ -26,6 +26,7 @@ pub mod desired;
 pub mod event;
 pub mod history;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod netlink;
 pub mod packet;

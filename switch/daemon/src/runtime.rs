@@ -107,6 +107,9 @@ impl Runtime {
         report: Box<dyn Fn(Report) -> bool + Send>,
     ) -> Result<Self, RuntimeError> {
         let memory = Memory::new(settings.memory_mib)?;
+        if let Some(warning) = crate::memory::hoarded(crate::memory::pools(&memory), settings.cores.len()) {
+            tracing::warn!("{warning}");
+        }
         let mailboxes: Arc<[Mailbox]> =
             settings.cores.iter().map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
         let exits = Arc::new(Exits::new()?);

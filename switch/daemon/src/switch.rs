@@ -33,7 +33,7 @@ use weft_dataplane::{
     stats::{PortStats, RuleStats},
 };
 use weft_pmd::{
-    PortInfo,
+    PortInfo, Queue,
     port::{Guard, LinkProbe, Opened},
 };
 use weft_wire::{PortId, ThreadId};
@@ -43,6 +43,7 @@ use crate::{
     compile::{Compiler, Facts, PortFacts, RuleFacts},
     desired::{Checker, Desired, Invalid, Role, Rule, RuleStep},
     event::Event,
+    memory,
     netlink::{self, NetlinkError, nexthop, rss::Spread},
     ports,
     runtime::Runtime,
@@ -211,10 +212,12 @@ impl Switch {
         let replaced = self.set_aside(&desired, &stale);
         stale.retain(|name| self.ports.contains_key(name));
         let outcome = self.open_missing(&desired, &mut absent, &[], &mut fresh);
+        let outcome = outcome.and_then(|()| memory::admit(self.runtime.memory.fill_share()));
         if let Err(error) = outcome.and_then(|()| self.replace_taps(&desired)) {
             drop(fresh);
             return Err(self.put_back(replaced, error));
         }
+        self.warn_of_memory(&fresh);
         for (index, opened) in fresh {
             self.take_in(&desired, index, opened);
         }
@@ -244,6 +247,16 @@ impl Switch {
     fn warn(&mut self, warning: String) {
         tracing::warn!("{warning}");
         self.warnings.push(warning);
+    }
+
+    /// Ports that are new and share what they receive into with others may leave little for each.
+    fn warn_of_memory(&mut self, fresh: &Fresh) {
+        let is_xsk = |opened: &Opened| matches!(opened.queues.first(), Some(Queue::Xsk(_)));
+        if let Some(warning) =
+            memory::scarce(self.runtime.memory.fill_share()).filter(|_| fresh.values().any(is_xsk))
+        {
+            self.warn(warning);
+        }
     }
 
     fn warn_of_absent(&mut self, absent: &BTreeMap<String, String>, retry: Retry) {

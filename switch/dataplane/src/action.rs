@@ -10,7 +10,7 @@ mod route;
 mod vlan;
 
 pub(crate) use encap::{encap_bridged, entropy};
-use weft_pmd::{Frame, FramePool};
+use weft_pmd::{Frame, FramePool, offload};
 use weft_wire::{PortId, ThreadId};
 
 use crate::{
@@ -132,7 +132,8 @@ fn run_rule(
                 }
             }
             Step::Police(policer) => {
-                if !policer.allow(frame.len() as u64, context.now_ns) {
+                let size = offload::wire_size(context.pool.bytes(frame), headers.l4.into(), &frame.offload());
+                if !policer.allow_all(size, context.now_ns) {
                     return Err(Verdict::Drop(DropReason::Policed));
                 }
             }

@@ -1,6 +1,5 @@
 //! Stage 2: flow key → program. A hit costs one probe whatever stands behind it.
 
-use weft_pmd::BURST;
 use weft_wire::l4::tcp_flags::{FIN, RST, SYN};
 
 use crate::{
@@ -62,7 +61,7 @@ pub(crate) fn classify(batch: &mut Batch, flows: &mut FlowTable, mut resolver: R
     for i in batch.take_aside() {
         resolver.resolve_flawed(batch, i);
     }
-    if hits > 0 && batch.frames.len() == BURST {
+    if hits > 0 && batch.frames.is_full() {
         resolver.budget.fell_behind();
     }
     resolver.counters.flow_hits.add(hits);

@@ -7,7 +7,7 @@ mod port;
 use std::sync::Arc;
 
 use port::LocalPort;
-use weft_pmd::{BURST, Caps, Frame, FramePool, Queue, sys};
+use weft_pmd::{BURST, Caps, Frame, FramePool, Queue, offload, sys};
 use weft_wire::{PortId, QueueId, ThreadId};
 
 use crate::{
@@ -352,7 +352,9 @@ impl Egress {
     ) {
         let Some(port) = snapshot.unwraps.as_ref().map(|tunnels| tunnels.port) else { return };
         for tunnel in network.remotes.iter().filter_map(|index| snapshot.tunnels.get(usize::from(*index))) {
-            let allowed = network.flood_limit.as_ref().is_none_or(|limit| limit.allow(1, copies.now_ns));
+            let size = offload::wire_size(pool.bytes(frame), copies.headers.l4.into(), &frame.offload());
+            let allowed =
+                network.flood_limit.as_ref().is_none_or(|limit| limit.allow_all(size, copies.now_ns));
             let copy = if allowed { pool.duplicate(frame) } else { None };
             let reason = match copy {
                 Some(mut copy) => {

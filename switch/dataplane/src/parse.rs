@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use weft_pmd::{Csum, FramePool, offload};
+use weft_pmd::FramePool;
 use weft_wire::{
     checksum,
     eth::{Arp, Ethernet, VlanTag, ethertype},
@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod control;
+mod intent;
 mod plain;
 
 pub use control::icmp_sum_is_right;
@@ -113,8 +114,8 @@ fn parse_all<const FAR: bool, const TUNNELLED: bool>(
             flows.prefetch(batch.hashes[i], &batch.keys[i]);
         }
         let frame = &mut batch.frames.as_mut_slice()[i];
-        if !frame.is_complete() && frame.offload().csum == Csum::Unknown {
-            frame.set_csum(find_checksum(pool.bytes(frame), &batch.keys[i], &batch.headers[i]));
+        if !frame.is_complete() && !intent::settle(frame, &batch.keys[i], &batch.headers[i], pool) {
+            batch.decide(i, Verdict::Drop(DropReason::BadOffload));
         }
     }
 }
@@ -163,33 +164,6 @@ fn set_aside(batch: &mut Batch, i: usize, flaw: Flaw) {
     } else {
         batch.decide(i, Verdict::Drop(flaw.reason()));
     }
-}
-
-/// A frame from an AF_XDP veth does not say whether its checksum is complete; its headers do.
-fn find_checksum(packet: &[u8], key: &FlowKey, headers: &Headers) -> Csum {
-    if matches!(key.ethertype, ethertype::VLAN | ethertype::SERVICE_VLAN) {
-        return find_checksum_behind_tags(packet, headers.l3.into());
-    }
-    if key.tag & (FlowKey::LATER_FRAGMENT | FlowKey::FIRST_FRAGMENT) != 0 {
-        return Csum::Complete; // the kernel completes checksums before it fragments
-    }
-    offload::detect_partial(packet, headers.l3.into(), headers.l4.into(), key.protocol)
-        .unwrap_or(Csum::Complete)
-}
-
-/// What is payload to the switch has been left to a device all the same.
-#[cold]
-fn find_checksum_behind_tags(packet: &[u8], mut l3: usize) -> Csum {
-    while let Ok((tag, _)) = VlanTag::ref_from_prefix(packet.get(l3..).unwrap_or_default()) {
-        l3 += size_of::<VlanTag>();
-        let mut key = FlowKey::default();
-        key.ethertype = tag.ethertype.get();
-        if !matches!(key.ethertype, ethertype::VLAN | ethertype::SERVICE_VLAN) {
-            let headers = parse_inside(packet, l3, &mut key);
-            return headers.map_or(Csum::Complete, |headers| find_checksum(packet, &key, &headers));
-        }
-    }
-    Csum::Complete
 }
 
 /// Parses one packet, whatever its shape; all of it must be sound.

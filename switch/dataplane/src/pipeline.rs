@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_pmd::{Csum, FramePool, PortQueue};
+use weft_pmd::{FramePool, PortQueue};
 use weft_wire::{PortId, ThreadId};
 
 use crate::{
@@ -118,13 +118,12 @@ impl Pipeline {
 
 /// A port whose every frame goes to one other has nothing to look up: frames pass as they are, sound or not. False: this
 /// burst has to go the whole way, because of its port, because its frames have to be spread over several queues, or
-/// because their checksums are still to be found.
+/// because something is left to do to them, which nobody does before it is known to fit the packet.
 fn cross_connect(batch: &mut Batch, from: PortId, snapshot: &Snapshot, thread: ThreadId) -> bool {
     let Some(connect) = snapshot.rules.cross_connect(from) else { return false };
     let one_queue = snapshot.port(connect.to).is_some_and(|port| port.owners.len() == 1);
     let frames = batch.frames.as_slice();
-    if !one_queue || frames.iter().any(|frame| !frame.is_complete() && frame.offload().csum == Csum::Unknown)
-    {
+    if !one_queue || frames.iter().any(|frame| !frame.is_complete()) {
         return false;
     }
     if let Some(rule) = snapshot.rules.get(connect.rule) {

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use weft_pmd::offload::WireSize;
+
 /// What a rate counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -41,13 +43,22 @@ impl Policer {
     /// Whether a packet of `bytes` bytes is within the rate at `now_ns`; if so it is accounted for.
     #[inline]
     pub fn allow(&self, bytes: u64, now_ns: u64) -> bool {
-        let cost = cost(self.increment, if self.unit == Unit::Bytes { bytes } else { 1 });
+        self.allow_all(WireSize { packets: 1, bytes }, now_ns)
+    }
+
+    /// The same for a frame that may be several packets on the wire, of which all pass or none. One that comes to more than
+    /// the burst passes where all of the burst is left, and is paid for afterwards: the rate holds, and TCP gets through.
+    #[inline]
+    pub fn allow_all(&self, size: WireSize, now_ns: u64) -> bool {
+        let cost = cost(self.increment, if self.unit == Unit::Bytes { size.bytes } else { size.packets });
+        let wanted = if size.packets > 1 { cost.min(self.tolerance_ns) } else { cost };
         let mut due = self.due_ns.load(Relaxed);
         loop {
-            let next = due.max(now_ns).saturating_add(cost);
-            if next > now_ns.saturating_add(self.tolerance_ns) {
+            let begin = due.max(now_ns);
+            if begin.saturating_add(wanted) > now_ns.saturating_add(self.tolerance_ns) {
                 return false;
             }
+            let next = begin.saturating_add(cost);
             match self.due_ns.compare_exchange_weak(due, next, Relaxed, Relaxed) {
                 Ok(_) => return true,
                 Err(current) => due = current,
@@ -88,6 +99,26 @@ mod tests {
         let policer = Policer::new(Unit::Bytes, 1, 1);
         assert!(!policer.allow(u64::MAX, u64::MAX / 2));
         assert!(policer.allow(1, u64::MAX / 2));
+    }
+
+    /// A super-frame counts as what it is on the wire; one larger than the burst does not starve, and gets no more than the
+    /// rate.
+    #[test]
+    fn super_frames_count_as_their_packets() {
+        let size = WireSize { packets: 45, bytes: 67_000 };
+        for burst in [10, 45, 100] {
+            let policer = Policer::new(Unit::Packets, 1000, burst);
+            let passed =
+                (1..=100_000_u64).filter(|i| policer.allow_all(size, i * 100_000)).count() as u64 * 45;
+            assert!((9_900..=10_000 + burst.max(45)).contains(&passed), "{burst}: {passed}");
+            let policer = Policer::new(Unit::Bytes, 125_000, burst * 1500);
+            let passed =
+                (1..=100_000_u64).filter(|i| policer.allow_all(size, i * 100_000)).count() as u64 * 67_000;
+            assert!(
+                (1_150_000..=1_250_000 + (burst * 1500).max(67_000)).contains(&passed),
+                "{burst}: {passed}"
+            );
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::{Findings, Running};
 const MINUTE: u64 = 60;
 /// A thread that is busier loses frames with the next burst.
 const BUSY_MOST: f64 = 90.0;
-/// Frame memory that is left, percent.
-const MEMORY_LEAST: u8 = 10;
+/// Chunks of a size that are left, percent.
+const MEMORY_LEAST: usize = 10;
 /// A drop a second may be somebody's broadcast.
 const DROPS_MOST: f64 = 10.0;
 
@@ -43,8 +43,9 @@ fn state(findings: &mut Findings, running: &Running) {
         let found = format!("port {} is {}: {}", port.name, port.state, port.why);
         findings.problem(found, "bring its device back, then: weftctl config reload");
     }
-    if status.memory_free_percent < MEMORY_LEAST {
-        let found = format!("{} % of the frame memory is free", status.memory_free_percent);
+    // By size: when the few large chunks are used up, super-frames are lost, however much of the memory is free.
+    for row in status.chunks.iter().filter(|row| row.free_percent() < MEMORY_LEAST) {
+        let found = format!("{} of {} {} chunks of frame memory are free", row.free, row.total, row.size);
         findings.problem(found, "raise pmd.memory_mib and restart weftd");
     }
 }
@@ -88,7 +89,9 @@ fn drops(findings: &mut Findings, minute: &Moment) {
             row.reason
         );
         let remedy = match row.reason.as_str() {
-            "rx_lost" => "its PMD thread is too slow for it: more queues, more cores",
+            "rx_lost" => {
+                "its PMD thread is too slow for it (more queues, more cores), or frame memory is used up"
+            }
             "tx_full" => "what is behind the port is too slow for what is sent there",
             "no_frames" => "raise pmd.memory_mib and restart weftd",
             "handoff_full" => "poll both ports on one core (port.cores), or use more cores",

@@ -79,6 +79,7 @@ fn data() -> Data {
             flows: 3,
             memory_bytes: 0,
             memory_free_percent: 90,
+            chunks: vec![],
             hugepages: false,
         }),
         moment: Moment {

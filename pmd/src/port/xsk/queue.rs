@@ -11,7 +11,7 @@ use super::Socket;
 use crate::{
     burst::{BURST, Burst},
     frame::{ChunkClass, Frame, FramePool},
-    memory::{Memory, SMALL_CHUNK},
+    memory::{FillShare, Memory, Registered, SMALL_CHUNK},
     offload::Csum,
     port::{PortQueue, Sent, Vanished},
     ring::{Consumer, Producer, Shared},
@@ -39,6 +39,10 @@ pub struct XskQueue {
     maps: Option<Maps>,
     fd: Option<OwnedFd>,
     memory: Arc<Memory>,
+    /// Its place among those that share the memory.
+    registered: Registered,
+    /// Chunks to keep in the fill ring: more the faster the kernel takes them, up to a fair share.
+    wanted: u32,
     metadata: bool,
     /// Bytes of Ethernet frame that the device takes.
     frame_max: usize,
@@ -81,6 +85,8 @@ impl XskQueue {
                 tx: socket.tx,
             }),
             fd: Some(socket.fd),
+            registered: memory.register_socket(),
+            wanted: FillShare::USUAL / 2, // an empty ring doubles it
             memory,
             metadata: socket.metadata,
             frame_max: mtu as usize + L2,
@@ -107,8 +113,17 @@ impl XskQueue {
     fn refill(&mut self, pool: &mut FramePool) {
         /// Not worth a transaction for less.
         const WORTHWHILE: u32 = 64;
-        let room = self.fill.room();
-        if room < WORTHWHILE {
+        let filled = super::RING - self.fill.room();
+        // The kernel has taken a quarter since the last look, or has found too few: a longer pause would lose frames.
+        if filled < self.wanted / 4 * 3 && self.wanted < super::RING {
+            self.wanted *= 2;
+        }
+        if self.wanted.saturating_sub(filled) < WORTHWHILE {
+            return;
+        }
+        let most = self.wanted.min(self.registered.share());
+        let room = most.saturating_sub(filled);
+        if room < WORTHWHILE.min(most.div_ceil(8)) {
             return;
         }
         let mut writing = self.fill.write();

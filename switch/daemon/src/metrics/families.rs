@@ -5,7 +5,7 @@ use weft_dataplane::{
     reason::{DropReason, PuntReason},
     stats::{PortStats, QueueCounters, Residence, ResidenceTotal, Stage, ThreadCounters},
 };
-use weft_pmd::sys::cycles_to_ns;
+use weft_pmd::{PoolSize, sys::cycles_to_ns};
 
 use super::{Family, Kind, Labels, Metrics, Value};
 use crate::{
@@ -57,16 +57,24 @@ fn whole(switch: &Switch, families: &mut Families) {
     one("weft_frame_memory_bytes", "Frame memory", vec![], memory.bytes_total() as f64);
     let free = memory.available() as f64 / memory.total().max(1) as f64;
     one("weft_frame_memory_free_ratio", "Part of the frame memory that nothing holds, 0 to 1", vec![], free);
+    let pools = crate::memory::pools(memory);
+    let mut chunks = |name, help, count: fn(&PoolSize) -> usize| {
+        let row =
+            |(size, pool): &(&str, PoolSize)| (vec![label("size", size)], Value::Gauge(count(pool) as f64));
+        families.add(Kind::Gauge, name, help, pools.iter().map(row).collect());
+    };
+    chunks("weft_frame_chunks", "Chunks of frame memory; super-frames take large ones", |pool| pool.total);
+    chunks("weft_frame_chunks_free", "Of these, those that nothing holds", |pool| pool.free);
 }
 
 /// A column of the queues' table.
 type QueueColumn = (&'static str, &'static str, fn(&QueueCounters) -> u64);
 
 const QUEUES: [QueueColumn; 5] = [
-    ("weft_port_receive_packets", "Frames received", |row| row.rx_packets.get()),
+    ("weft_port_receive_packets", "Frames received; a super-frame is one", |row| row.rx_packets.get()),
     ("weft_port_receive_bytes", "Bytes of the frames received", |row| row.rx_bytes.get()),
     ("weft_port_receive_lost_packets", "Frames lost before the switch saw them", |row| row.rx_lost.get()),
-    ("weft_port_transmit_packets", "Frames sent", |row| row.tx_packets.get()),
+    ("weft_port_transmit_packets", "Frames sent; a super-frame is one", |row| row.tx_packets.get()),
     ("weft_port_transmit_bytes", "Bytes of the frames sent", |row| row.tx_bytes.get()),
 ];
 

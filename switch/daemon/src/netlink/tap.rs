@@ -17,7 +17,7 @@ use rtnetlink::{
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope},
     },
 };
-use weft_pmd::Netns;
+use weft_pmd::{Gso, Netns};
 use weft_wire::Mac;
 
 use super::{NetlinkError, index_of, with_handle};
@@ -86,7 +86,10 @@ pub fn place(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
         source,
     })?;
     with_handle(None, |handle| async move {
+        // What its kernel may leave to be cut: more would be refused when it comes.
+        let segments = LinkAttribute::GsoMaxSegs(Gso::TCP_MOST as u32);
         let message = LinkUnspec::new_with_index(ifindex).name(device.clone());
+        let message = message.append_extra_attribute(segments);
         let message = match &file {
             Some(file) => message.setns_by_fd(file.as_raw_fd()),
             None => message,

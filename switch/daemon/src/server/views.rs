@@ -7,12 +7,13 @@ use weft_ctl_api::{
     pmd::{PmdRow, PmdRows, StageRow},
     port::{PortDetails, PortRow},
     stats::{QueueStats, Stats, StatsReply},
-    status::StatusReply,
+    status::{ChunkRow, StatusReply},
 };
 use weft_dataplane::{
     reason::DropReason,
     stats::{PortStats, Stage, ThreadCounters},
 };
+use weft_pmd::PoolSize;
 use weft_wire::{Mac, ThreadId};
 
 use super::{Session, not_found};
@@ -99,6 +100,7 @@ impl Session {
             learn_lost: self.learn_lost(),
             memory_bytes: memory.bytes_total() as u64,
             memory_free_percent: (memory.available() * 100 / memory.total().max(1)) as u8,
+            chunks: crate::memory::pools(memory).map(chunk_row).into(),
             hugepages: memory.hugepages(),
             captures: self.captures.count(),
         }
@@ -230,6 +232,11 @@ impl Session {
                 .into(),
         }
     }
+}
+
+fn chunk_row((size, pool): (&str, PoolSize)) -> ChunkRow {
+    let PoolSize { chunk_bytes: bytes, total, free } = pool;
+    ChunkRow { size: size.into(), bytes, total, free }
 }
 
 fn queue_rows(port: &str, stats: &PortStats) -> Vec<QueueStats> {

@@ -1,10 +1,7 @@
 //! What a router does to a packet (RFC 1812 §5.2, RFC 8200 §3): TTL, MTU, MACs.
 
-use weft_pmd::{Frame, FramePool, GsoKind, offload};
-use weft_wire::{
-    ip::{Ipv4, Ipv6},
-    l4::{Tcp, Udp},
-};
+use weft_pmd::{Frame, FramePool, offload};
+use weft_wire::ip::{Ipv4, Ipv6};
 use zerocopy::FromBytes;
 
 use crate::{
@@ -91,12 +88,8 @@ fn check_mtu(frame: &mut Frame, headers: &Headers, mtu: usize, pool: &FramePool)
         L3::Arp | L3::Other => return Ok(()),
     };
     let wire_len = frame.offload().gso.map_or(len, |gso| {
-        let l4 = &packet[usize::from(headers.l4)..];
-        let l4_len = match gso.kind {
-            GsoKind::Udp => size_of::<Udp>(),
-            GsoKind::Tcp4 | GsoKind::Tcp6 => Tcp::ref_from_prefix(l4).map_or(0, |(tcp, _)| tcp.header_len()),
-        };
-        usize::from(headers.l4 - headers.l3) + l4_len + usize::from(gso.size)
+        let payload = gso.payload(packet, headers.l4.into()).unwrap_or(headers.l4.into());
+        payload - usize::from(headers.l3) + usize::from(gso.size)
     });
     match (wire_len <= mtu, may_fragment) {
         (true, _) => Ok(()),
