@@ -5,7 +5,7 @@ use weft_ctl_api::{
     fabric::{FabricShow, PeerList, PeerRow},
     history::{History, Moment},
     pmd::PmdList,
-    port::PortRow,
+    port::{self, PortRow},
     spec::RoleSpec,
 };
 
@@ -39,13 +39,24 @@ fn state(findings: &mut Findings, running: &Running) {
         );
         findings.problem(found, "restart weftd, and report what its log says of a panic");
     }
-    for port in running.ports.iter().filter(|port| port.state != "up") {
-        let found = format!("port {} is {}: {}", port.name, port.state, port.why);
-        findings.problem(found, "bring its device back, then: weftctl config reload");
-    }
+    running.ports.iter().for_each(|port| port_state(findings, port));
     if status.memory_free_percent < MEMORY_LEAST {
         let found = format!("{} % of the frame memory is free", status.memory_free_percent);
         findings.problem(found, "raise pmd.memory_mib and restart weftd");
+    }
+}
+
+/// A port that waits serves nobody. What a pod has made of its own device is for the pod to mend.
+fn port_state(findings: &mut Findings, port: &PortRow) {
+    let PortRow { name, role, state, why, .. } = port;
+    let found = format!("port {name} is {state}: {why}");
+    match state.as_str() {
+        port::UP => {}
+        port::DEGRADED if !matches!(role, RoleSpec::Host | RoleSpec::Fabric) => {
+            findings.note(found, "mend what it says in the pod's namespace; weftd notices by itself");
+        }
+        port::DEGRADED => findings.problem(found, "mend what it says; weftd notices by itself"),
+        _ => findings.problem(found, "mend what it says; weftd tries it again by itself"),
     }
 }
 
@@ -62,9 +73,12 @@ fn recent(findings: &mut Findings, running: &mut Running) -> Result<(), ClientEr
     }
     drops(findings, &minute);
     for thread in running.client.call(&PmdList {})?.threads {
-        if !thread.pinned && thread.alive {
+        if thread.pinned == Some(false) && thread.alive {
             let found = format!("the PMD thread for core {} could not be pinned to it", thread.core);
             findings.problem(found, "name cores that weftd may run on (pmd.cores; its cpuset)");
+        } else if thread.pinned.is_none() && thread.alive {
+            let found = format!("the PMD thread for core {} has not run yet", thread.core);
+            findings.note(found, "look again: a machine under load may take its time to run it");
         }
         if thread.flow_table_full > 0 {
             let found = format!(
@@ -143,7 +157,7 @@ fn fits(findings: &mut Findings, uplink: &str, peers: &[PeerRow], ports: &[PortR
     let known = peers.iter().filter(|peer| peer.mtu > 0); // others can't be reached
     let Some(narrowest) = known.min_by_key(|peer| peer.mtu) else { return };
     let room = narrowest.mtu;
-    let too_large = |port: &&PortRow| port.role == RoleSpec::Pod && port.state == "up" && port.mtu > room;
+    let too_large = |port: &&PortRow| port.role == RoleSpec::Pod && port.is_open() && port.mtu > room;
     let too_large: Vec<&PortRow> = ports.iter().filter(too_large).collect();
     let Some(largest) = too_large.iter().max_by_key(|port| port.mtu) else {
         return findings
@@ -244,8 +258,8 @@ mod tests {
         ] {
             assert!(text.contains(says), "{says}: {text}");
         }
-        let removed = PortRow { state: "removed".into(), ..port("pod", RoleSpec::Pod, 9000) };
-        assert_eq!(found(|it| fits(it, "uplink", &peers, &[removed]))[0].0, Severity::Good);
+        let waiting = PortRow { state: port::WAITING.into(), ..port("pod", RoleSpec::Pod, 9000) };
+        assert_eq!(found(|it| fits(it, "uplink", &peers, &[waiting]))[0].0, Severity::Good);
         assert_eq!(found(|it| fits(it, "uplink", &peers[2..], &pods(&[9000]))), []);
     }
 }

@@ -100,7 +100,7 @@ fn ports(switch: &Switch, families: &mut Families) {
             vec![label("port", &port.name), label("kind", port.spec.kind), label("role", port.spec.role)];
         (labels, Value::Gauge(f64::from(u8::from(switch.ports.contains_key(&port.name)))))
     });
-    let help = "1 if the port is open, 0 if it waits for its device";
+    let help = "1 if the port is open, 0 if it waits to be opened";
     families.add(Kind::Gauge, "weft_port_up", help, up.collect());
     for (name, help, read) in PORTS {
         let row =
