@@ -3,11 +3,13 @@
 mod bridge;
 mod capture;
 mod changes;
+mod devices;
 mod errors;
 mod fabric;
 mod geneve;
 mod pairs;
 mod queues;
+mod starting;
 mod trace;
 mod transaction;
 mod underlay;

@@ -292,6 +292,17 @@ pub(crate) fn lift_memlock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
 }
 
+/// Lifts this process's limit on open files as far as it may: a port has several.
+pub fn lift_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a live struct to fill.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: a live struct. If it fails, the limit is what it was.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    }
+}
+
 /// The current limit on locked memory, bytes; none: unlimited.
 pub fn memlock_limit() -> Option<u64> {
     let mut limit = MaybeUninit::<libc::rlimit>::zeroed();

@@ -87,6 +87,7 @@ fn listen(config: &Config) -> Result<Option<Listener>, AnyError> {
 
 fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
     let (config, desired) = config::check(&path)?;
+    weft_pmd::sys::net::lift_open_files();
     log::start(&arguments.log, arguments.log_format.unwrap_or(config.log.format));
     let state = State::open(&config.node.state);
     let (config, desired, why) = come_up_with(&state, &path, config, desired)?;

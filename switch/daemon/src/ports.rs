@@ -42,9 +42,8 @@ impl OpenError {
     pub fn is_absence(&self) -> bool {
         match self {
             Self::Port(PortError::NoDevice { .. }) | Self::Netlink(NetlinkError::NoDevice(_)) => true,
-            Self::Port(PortError::NoNetns { source, .. }) | Self::Netlink(NetlinkError::Io { source, .. }) => {
-                source.kind() == io::ErrorKind::NotFound
-            }
+            Self::Port(PortError::NoNetns { source, .. })
+            | Self::Netlink(NetlinkError::Io { source, .. }) => source.kind() == io::ErrorKind::NotFound,
             _ => false,
         }
     }

@@ -85,6 +85,10 @@ pub struct OpenPort {
     pace: waiting::Pace,
     /// It is being configured.
     at_work: bool,
+    /// When it was opened,
+    since: Instant,
+    /// and how often that had been tried before.
+    opened_at_pace: waiting::Pace,
 }
 
 impl OpenPort {

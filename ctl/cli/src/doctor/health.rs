@@ -2,7 +2,7 @@
 
 use weft_ctl_api::{
     client::ClientError,
-    fabric::{FabricShow, PeerList, PeerRow},
+    fabric::{FabricShow, PENDING, PeerList, PeerRow},
     history::{History, Moment},
     pmd::PmdList,
     port::{self, PortRow},
@@ -19,6 +19,9 @@ const BUSY_MOST: f64 = 90.0;
 const MEMORY_LEAST: u8 = 10;
 /// A drop a second may be somebody's broadcast.
 const DROPS_MOST: f64 = 10.0;
+
+/// What to do about what is not known yet.
+const LOOK_AGAIN: &str = "look again in some seconds";
 
 /// Looks at it.
 pub(super) fn look(findings: &mut Findings, running: &mut Running) {
@@ -135,7 +138,14 @@ fn fabric(findings: &mut Findings, running: &mut Running) -> Result<(), ClientEr
 fn ways(findings: &mut Findings, peers: &[PeerRow]) {
     let mut all_well = !peers.is_empty();
     for PeerRow { name, address, next_hop, state, bfd, .. } in peers {
-        if next_hop.is_none() {
+        if next_hop.is_none() && state == PENDING {
+            all_well = false;
+            findings.note(format!("the next hop to {name} ({address}) is not known yet"), LOOK_AGAIN);
+        } else if bfd.as_deref() == Some(PENDING) {
+            all_well = false;
+            findings
+                .note(format!("the BFD session with {name} ({address}) is not up yet, and new"), LOOK_AGAIN);
+        } else if next_hop.is_none() {
             all_well = false;
             let remedy = format!("look at its route and neighbour: ip route get {address}");
             findings.problem(format!("no next hop to {name} ({address}): {state}"), remedy);
@@ -228,6 +238,11 @@ mod tests {
         assert_eq!(found(|it| ways(it, &well)), [(Severity::Good, "2 peers, each with a next hop; ".into())]);
         assert_eq!(found(|it| ways(it, &[])), []);
         let down = PeerRow { bfd: Some("down".into()), ..peer("c", "192.0.2.3", 1450) };
+        // What has only just been asked is no fault.
+        let asked = PeerRow { state: PENDING.into(), ..peer("b", "192.0.2.2", 0) };
+        let young = PeerRow { bfd: Some(PENDING.into()), ..peer("c", "192.0.2.3", 1450) };
+        let notes = found(|it| ways(it, &[asked, young]));
+        assert!(notes.len() == 2 && notes.iter().all(|it| it.0 == Severity::Note), "{notes:?}");
         let ill = found(|it| ways(it, &[peer("b", "192.0.2.2", 0), down, peer("d", "192.0.2.4", 1450)]));
         assert_eq!(ill.len(), 2, "{ill:?}");
         assert!(ill.iter().all(|(severity, _)| *severity == Severity::Problem));

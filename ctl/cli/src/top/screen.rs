@@ -63,9 +63,7 @@ fn head_lines(state: &State, data: &Data, problem: Option<&str>) -> Vec<Line<'st
             first.push(Span::from(dead).white().on_red());
         }
         if status.ports_waiting > 0 {
-            first.push(
-                Span::from(format!(" {} port(s) wait to be opened", status.ports_waiting)).yellow(),
-            );
+            first.push(Span::from(format!(" {} port(s) wait to be opened", status.ports_waiting)).yellow());
         }
     } else {
         first.push(time);

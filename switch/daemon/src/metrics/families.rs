@@ -265,7 +265,7 @@ fn rules_and_peers(switch: &Switch, families: &mut Families) {
         let Some(view) = switch.peer_id(&peer.name).and_then(|id| snapshot.peer(id)) else { continue };
         let labels = || vec![label("peer", &peer.name)];
         peers[0].push((labels(), Value::Gauge(f64::from(u8::from(view.hop.is_some())))));
-        if let Some((state, _)) = switch.bfd_session(peer.address) {
+        if let Some((Some(state), _)) = switch.bfd_session(peer.address) {
             sessions.push((labels(), Value::Gauge(f64::from(u8::from(state == State::Up)))));
         }
         let mut sums = [0; 4];

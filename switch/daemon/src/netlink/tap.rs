@@ -194,12 +194,7 @@ fn errno_of(error: &rtnetlink::Error) -> Option<i32> {
 }
 
 /// Routes go first: without their source address, some go by themselves and some stay. Returns what could not be removed.
-async fn remove_unwanted(
-    handle: &Handle,
-    index: u32,
-    old: &Placement,
-    new: &Placement,
-) -> Vec<NetlinkError> {
+async fn remove_unwanted(handle: &Handle, index: u32, old: &Placement, new: &Placement) -> Vec<NetlinkError> {
     let (device, wanted, mut short) = (new.device.as_str(), new.routes(), Vec::new());
     let mut unwanted = old.routes();
     unwanted.retain(|old| !wanted.iter().any(|new| (new.prefix, new.gateway) == (old.prefix, old.gateway)));

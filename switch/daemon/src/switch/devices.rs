@@ -6,7 +6,10 @@ use weft_ctl_api::spec::{PortKind, QueuesSpec};
 use weft_pmd::{Caps, sys::net::LinkFacts};
 use weft_wire::PortId;
 
-use super::{OpenPort, Switch, Waiting};
+use super::{
+    OpenPort, Switch,
+    waiting::{Pace, Waiting},
+};
 use crate::{desired::Role, netlink::devices::Change};
 
 impl Switch {
@@ -22,7 +25,9 @@ impl Switch {
         let (mut gone, mut smaller, mut is_news) = (Vec::new(), Vec::new(), false);
         let mut changed = BTreeSet::new();
         for Change { ticket, look } in changes {
-            let Some((name, open)) = self.ports.iter_mut().find(|(_, open)| open.ticket == ticket) else { continue };
+            let Some((name, open)) = self.ports.iter_mut().find(|(_, open)| open.ticket == ticket) else {
+                continue;
+            };
             match look {
                 Err(why) => gone.push((name.clone(), why)),
                 Ok(None) => {}
@@ -64,7 +69,9 @@ impl Switch {
     /// What depends on the uplink's device, beyond what is compiled.
     fn uplink_changed(&mut self, changed: &BTreeSet<String>) {
         let uplink = self.desired.ports.iter().find(|port| port.role == Role::Fabric);
-        let Some(name) = uplink.map(|port| port.name.clone()).filter(|name| changed.contains(name)) else { return };
+        let Some(name) = uplink.map(|port| port.name.clone()).filter(|name| changed.contains(name)) else {
+            return;
+        };
         if let Some(open) = self.ports.get_mut(&name) {
             open.spread = None; // its queues may be others
         }
@@ -76,7 +83,9 @@ impl Switch {
     fn remove(&mut self, name: &str, why: &str) {
         tracing::warn!(port = name, why, "port removed");
         if let Some(open) = self.ports.get(name) {
-            self.waiting.insert(name.to_owned(), Waiting::new(open.spec.clone(), why.to_owned(), false));
+            let pace = Pace::after(open.opened_at_pace, open.since.elapsed());
+            self.waiting
+                .insert(name.to_owned(), Waiting::for_device(open.spec.clone(), why.to_owned(), pace));
         }
         self.facts.ports.remove(name);
         self.publish();
@@ -115,9 +124,13 @@ impl OpenPort {
         } else if !facts.has_carrier {
             short.push("its device has no carrier".into());
         }
-        if self.spec.kind != PortKind::Tap && self.spec.device.as_ref().is_some_and(|name| *name != facts.name) {
+        if self.spec.kind != PortKind::Tap
+            && self.spec.device.as_ref().is_some_and(|name| *name != facts.name)
+        {
             let name = &facts.name;
-            short.push(format!("its device is called {name} by now: under its old name it will not be found again"));
+            short.push(format!(
+                "its device is called {name} by now: under its old name it will not be found again"
+            ));
         }
         if let (true, Some(now)) = (self.needs_reopening(), facts.rx_queues) {
             let was = self.queues_then.unwrap_or(1);

@@ -1,7 +1,7 @@
 //! Opening ports. What the configuration gets wrong is refused, before anything is touched where that can be told; what a pod
 //! has done to its namespace or its device concerns its port alone, which waits.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use weft_ctl_api::{
     Error,
@@ -132,7 +132,8 @@ impl Switch {
             }
         };
         // A tap of the node's own is what the configuration says, or there is something wrong with that.
-        let is_wrong = |error: &NetlinkError| retry != Retry::Start || matches!(error, NetlinkError::NoAddress(_));
+        let is_wrong =
+            |error: &NetlinkError| retry != Retry::Start || matches!(error, NetlinkError::NoAddress(_));
         if is_the_nodes(port)
             && let Some(wrong) = ready.short.iter().position(is_wrong)
         {
@@ -163,7 +164,9 @@ impl Switch {
     pub(super) fn warn_of_absent(&mut self, absent: &BTreeMap<String, Absent>, retry: Retry) {
         for (port, Absent { why, .. }) in absent {
             if retry != Retry::Nothing || !self.waiting.contains_key(port) {
-                self.warn(format!("port left out: \"{port}\": {why}; it is tried again until it can be opened"));
+                self.warn(format!(
+                    "port left out: \"{port}\": {why}; it is tried again until it can be opened"
+                ));
             }
         }
     }
@@ -230,7 +233,7 @@ impl Switch {
         let known =
             PortFacts { id, mac: info.mac, caps: info.caps, owners: owners.clone(), stats: stats.clone() };
         self.facts.ports.insert(port.name.clone(), known);
-        self.waiting.remove(&port.name);
+        let opened_at_pace = self.waiting.remove(&port.name).map_or_else(Pace::new, Waiting::pace);
         self.tickets += 1;
         let open = OpenPort {
             spec: port.spec.clone(),
@@ -248,6 +251,8 @@ impl Switch {
             short: strings(&short),
             pace: Pace::new(),
             at_work: false,
+            since: Instant::now(),
+            opened_at_pace,
         };
         self.devices.add(open.ticket, open.probe.clone(), open.facts.clone());
         let short = open.shortcomings();
@@ -291,7 +296,9 @@ impl Switch {
                     open.note_placed(new, strings(&short));
                 }
                 // A device that is gone is removed at the next look.
-                Err(error) => self.warn(format!("port \"{}\": the tap is not brought up to date: {error}", port.name)),
+                Err(error) => {
+                    self.warn(format!("port \"{}\": the tap is not brought up to date: {error}", port.name))
+                }
             }
         }
         Ok(())

@@ -21,11 +21,15 @@ use crate::{
 
 /// From one try to the next: so long at first, twice as long each time, up to:
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// Where something has changed, it is tried again at once, but not sooner after the last try than this.
+/// Where something has changed, it is tried again at once, but not sooner after the last try than this, or than this part of the
+/// pause: whoever makes things change all the time is not tried all the time.
 const APART: Duration = Duration::from_secs(1);
+const APART_SHARE: u32 = 8;
+/// A port that was open for less is no steady one: its next pause is twice as long as its last.
+const STEADY: Duration = Duration::from_secs(60);
 
 /// When something is tried again.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     pause: Duration,
     last: Instant,
@@ -37,13 +41,23 @@ impl Pace {
         Self { pause: PAUSE.0, last: Instant::now() }
     }
 
+    /// Of a port whose device has gone, `open_for` so long after the pauses had become this.
+    pub(super) fn after(mut before: Self, open_for: Duration) -> Self {
+        if open_for >= STEADY {
+            return Self::new();
+        }
+        before.slow_down();
+        before
+    }
+
     /// It has been tried again, in vain.
     fn slow_down(&mut self) {
         *self = Self { pause: (self.pause * 2).min(PAUSE.1), last: Instant::now() };
     }
 
     fn is_due(&self, stirred: bool) -> bool {
-        self.last.elapsed() >= if stirred { self.pause.min(APART) } else { self.pause }
+        let apart = APART.max(self.pause / APART_SHARE).min(self.pause);
+        self.last.elapsed() >= if stirred { apart } else { self.pause }
     }
 }
 
@@ -65,6 +79,16 @@ impl Waiting {
     pub(super) fn new(spec: PortSpec, why: String, at_work: bool) -> Self {
         let was_there = is_there(&spec);
         Self { why, spec, pace: Pace::new(), at_work, was_there }
+    }
+
+    /// A port whose device has gone.
+    pub(super) fn for_device(spec: PortSpec, why: String, pace: Pace) -> Self {
+        Self { pace, ..Self::new(spec, why, false) }
+    }
+
+    /// How often it was tried.
+    pub(super) fn pace(self) -> Pace {
+        self.pace
     }
 
     /// The same port, still waiting, at the same pace.
@@ -189,7 +213,9 @@ impl Switch {
                     )),
                 },
                 Ok(_) => {}
-                Err(error) => self.warn(format!("port \"{}\": no thread to configure it: {error}", port.name)),
+                Err(error) => {
+                    self.warn(format!("port \"{}\": no thread to configure it: {error}", port.name))
+                }
             }
         }
     }
@@ -219,7 +245,9 @@ impl Switch {
         placement: Placement,
         outcome: Result<Vec<NetlinkError>, NetlinkError>,
     ) {
-        let Some((name, open)) = self.ports.iter_mut().find(|(_, open)| open.ticket == ticket) else { return };
+        let Some((name, open)) = self.ports.iter_mut().find(|(_, open)| open.ticket == ticket) else {
+            return;
+        };
         let short = match outcome {
             Ok(short) => strings(&short),
             // A pod that ends takes its device with it before anybody says so: the port is removed at the next look.
@@ -311,8 +339,11 @@ mod tests {
             pace.slow_down();
         }
         assert_eq!(pace.pause, PAUSE.1);
-        pace.last = Instant::now() - 2 * APART;
+        pace.last = Instant::now() - PAUSE.1 / APART_SHARE;
         assert!(pace.is_due(true) && !pace.is_due(false));
+        // A port that comes and goes keeps its pace, one that stayed for a while does not.
+        assert_eq!(Pace::after(pace, Duration::from_secs(1)).pause, PAUSE.1);
+        assert_eq!(Pace::after(pace, STEADY).pause, PAUSE.0);
     }
 
     #[test]
@@ -321,7 +352,11 @@ mod tests {
         let mut patience = Patience(Duration::from_millis(50));
         let began = Instant::now();
         (0..4).for_each(|_| assert_eq!(patience.wait(&never), None));
-        assert!(began.elapsed() >= Duration::from_millis(450), "100 ms each, and 50 once: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() >= Duration::from_millis(450),
+            "100 ms each, and 50 once: {:?}",
+            began.elapsed()
+        );
         assert_eq!(patience.0, Duration::ZERO);
     }
 }
