@@ -219,9 +219,13 @@ fn open_tap(desired: &Desired, index: usize) -> Result<Ready, OpenError> {
     let placement = placement(desired, index, pod_mtu(desired));
     let netns = placement.netns.as_ref();
     // Looked at first: making a device and removing it again costs everybody who has to do with devices.
-    if weft_pmd::netns::run_in(netns, || net::link_info(&placement.device)).is_ok_and(|link| link.is_ok()) {
-        let (place, device) = (netlink::place_of(netns), placement.device);
-        return Err(NetlinkError::Taken { place, device }.into());
+    match (weft_pmd::netns::run_in(netns, || net::link_info(&placement.device)), &placement.netns) {
+        (Err(source), Some(netns)) => return Err(PortError::NoNetns { netns: netns.clone(), source }.into()),
+        (Ok(Ok(_)), _) => {
+            let (place, device) = (netlink::place_of(netns), placement.device);
+            return Err(NetlinkError::Taken { place, device }.into());
+        }
+        _ => {}
     }
     // Unique among weftd's own, and no name a person would give.
     let number = MADE.fetch_add(1, Ordering::Relaxed) & 0xff_ffff;

@@ -3,7 +3,8 @@
 //!
 //! Every change, from a file or a verb, is a new [`Config`] that is checked whole, then applied: ports that are new are
 //! opened before anything is published, so that a failure leaves things as they were; then the snapshot is published;
-//! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports.
+//! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports. What a pod has made of its
+//! namespace or device fails nothing but its own port (`waiting`), and holds nobody up for long.
 
 mod devices;
 mod fabric;

@@ -127,7 +127,7 @@ impl OpenPort {
         if self.spec.kind != PortKind::Tap
             && self.spec.device.as_ref().is_some_and(|name| *name != facts.name)
         {
-            let name = &facts.name;
+            let name = facts.name.escape_debug(); // whoever gave it may mean harm
             short.push(format!(
                 "its device is called {name} by now: under its old name it will not be found again"
             ));
