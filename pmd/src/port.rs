@@ -18,7 +18,7 @@ use std::{
 use ipnet::IpNet;
 use weft_wire::Mac;
 
-use crate::{burst::Burst, frame::FramePool, netns::Netns};
+use crate::{burst::Burst, frame::FramePool, netns::Netns, sys::net::LinkFacts};
 
 /// What the switch asks of a queue. One PMD thread owns a queue; nothing here blocks.
 pub trait PortQueue {
@@ -41,6 +41,9 @@ pub trait PortQueue {
     fn lost(&mut self) -> u64 {
         0
     }
+
+    /// The device takes packets of another size than when it was opened, bytes of L3.
+    fn set_mtu(&mut self, _mtu: u32) {}
 
     /// Takes every chunk back from the kernel's rings. Called once, before the queue is dropped.
     fn close(&mut self, pool: &mut FramePool);
@@ -99,54 +102,99 @@ pub struct Opened {
     pub info: PortInfo,
     /// Detaches and removes what `open` made, when dropped.
     pub guard: Guard,
-    /// Tells whether the device is still there.
+    /// Tells whether the device is still there, and what has become of it.
     pub probe: LinkProbe,
 }
 
-/// Tells whether a port's device and namespace are still there and the switch's, for those that do not say so themselves.
+/// Tells whether a port's device and namespace are still there and the switch's, and what the device is by now.
 #[derive(Debug)]
 pub struct LinkProbe {
-    /// A socket in the device's namespace, and the device; none: there is no device, or its queues tell.
+    /// A socket in the device's namespace, and the device; none: there is no device.
     link: Option<(OwnedFd, u32)>,
     /// The namespace's file, and what it was when the port was opened. The sockets of a port keep a namespace alive whose
     /// name is gone; it is gone all the same for whoever deleted it.
     netns: Option<(PathBuf, (u64, u64))>,
+    /// The port carries no larger packets, whatever the device takes, bytes of L3.
+    mtu_max: u32,
+    /// Its queues are the device's: it matters how many there are.
+    counts_queues: bool,
     /// A queue of a tap that others may have queues of, too.
     tap: Option<File>,
 }
 
 impl LinkProbe {
     /// For ports without a device.
-    pub const NONE: Self = Self { link: None, netns: None, tap: None };
-
-    /// For a tap device that whoever is root where it is can attach a queue of their own to.
-    pub(crate) fn shared_tap(queue: &File) -> std::io::Result<Self> {
-        Ok(Self { tap: Some(queue.try_clone()?), ..Self::NONE })
-    }
+    pub const NONE: Self =
+        Self { link: None, netns: None, mtu_max: u32::MAX, counts_queues: false, tap: None };
 
     /// For a device in the calling thread's namespace, which users name `netns`.
     pub(crate) fn new(ifindex: u32, netns: Option<&Netns>) -> Self {
         let socket = crate::sys::net::socket(libc::AF_INET, libc::SOCK_DGRAM, 0).ok();
         let netns = netns.map(Netns::path);
         let netns = netns.and_then(|path| identity(&path).map(|identity| (path, identity)));
-        Self { link: socket.map(|socket| (socket, ifindex)), netns, tap: None }
+        Self { link: socket.map(|socket| (socket, ifindex)), netns, ..Self::NONE }
+    }
+
+    /// For a device of a name in a namespace.
+    pub fn of(device: &str, netns: Option<&Netns>) -> std::io::Result<Self> {
+        crate::netns::run_in(netns, || {
+            crate::sys::net::link_info(device).map(|link| Self::new(link.ifindex, netns))
+        })?
+    }
+
+    /// Looks after the tap, too, that another probe looks after.
+    #[must_use]
+    pub fn with_tap_of(self, other: Self) -> Self {
+        Self { tap: other.tap, ..self }
+    }
+
+    /// The port carries no larger packets, whatever the device takes, bytes of L3.
+    #[must_use]
+    pub fn carrying(self, mtu_max: Option<u32>) -> Self {
+        Self { mtu_max: mtu_max.unwrap_or(u32::MAX), ..self }
+    }
+
+    /// Its queues are the device's.
+    pub(crate) fn counting_queues(self) -> Self {
+        Self { counts_queues: true, ..self }
+    }
+
+    /// Interface index in the device's namespace.
+    pub fn ifindex(&self) -> Option<u32> {
+        self.link.as_ref().map(|(_, ifindex)| *ifindex)
     }
 
     /// Says what is gone, or not as it was made.
     pub fn check(&self) -> Result<(), String> {
-        if let Some(queue) = &self.tap {
-            tap::check(queue)?;
-        }
-        if let Some((path, was)) = &self.netns
-            && identity(path) != Some(*was)
-        {
-            return Err(format!("namespace {} is gone", path.display()));
-        }
+        self.surroundings()?;
         match &self.link {
             Some((socket, ifindex)) if !crate::sys::net::link_exists(socket.as_raw_fd(), *ifindex) => {
                 Err("its device is gone".into())
             }
             _ => Ok(()),
+        }
+    }
+
+    fn surroundings(&self) -> Result<(), String> {
+        if let Some(queue) = &self.tap {
+            tap::check(queue)?;
+        }
+        match &self.netns {
+            Some((path, was)) if identity(path) != Some(*was) => {
+                Err(format!("namespace {} is gone", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the device is by now, its MTU no more than the port carries; or says what is gone. None: there is no device, or
+    /// it can't be asked.
+    pub fn look(&self) -> Result<Option<LinkFacts>, String> {
+        self.surroundings()?;
+        let Some((socket, ifindex)) = &self.link else { return Ok(None) };
+        match crate::sys::net::link_facts(socket.as_raw_fd(), *ifindex, self.counts_queues) {
+            Ok(facts) => Ok(Some(LinkFacts { mtu: facts.mtu.min(self.mtu_max), ..facts })),
+            Err(_) => self.check().map(|()| None),
         }
     }
 }
@@ -229,6 +277,9 @@ macro_rules! queues {
             }
             fn is_sending(&self) -> bool {
                 match self { $(Self::$variant(queue) => queue.is_sending(),)+ }
+            }
+            fn set_mtu(&mut self, mtu: u32) {
+                match self { $(Self::$variant(queue) => queue.set_mtu(mtu),)+ }
             }
             fn close(&mut self, pool: &mut FramePool) {
                 match self { $(Self::$variant(queue) => queue.close(pool),)+ }

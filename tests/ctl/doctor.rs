@@ -60,10 +60,10 @@ fn what_is_wrong_with_a_running_switch_is_found_and_gone_when_mended() {
     assert_eq!(code, Some(0), "{findings:?}");
     node.ip(&["addr", "add", "10.9.9.9/24", "dev", "v0"]);
     node.ip(&["link", "del", "v1"]);
-    weftd.wait_for("the port's removal", |weftd| weftd.json(&["status"])["ports_removed"] == 1);
+    weftd.wait_for("the port's removal", |weftd| weftd.json(&["status"])["ports_waiting"] == 1);
     let (code, findings) = doctor(&node, &socket, &[]);
     assert!(of(&findings, "v0", "problem")[0].contains("ip addr flush dev v0"), "{findings:?}");
-    assert!(of(&findings, "weftd", "problem")[0].contains("port db is removed"), "{findings:?}");
+    assert!(of(&findings, "weftd", "problem")[0].contains("port db is waiting: "), "{findings:?}");
     assert_eq!(code, Some(1));
 }
 
@@ -167,6 +167,8 @@ fn a_fabric_that_is_well_and_one_that_is_not() {
         "--prefix",
         "10.244.9.0/24",
     ]);
+    let state = |weftd: &Weftd| weftd.json(&["fabric", "peer", "show", "far"])["peer"]["state"].clone();
+    node.weftd.wait_for("the kernel's answer", |weftd| state(weftd) == "unresolved");
     let (code, findings) = doctor(&node.ns, &socket, &[]);
     let note = &of(&findings, "fabric", "note")[0];
     assert!(note.contains("1450 that uplink carries to n1 (large: 1500)"), "{note}");

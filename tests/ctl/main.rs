@@ -281,7 +281,8 @@ fn a_fifo_or_a_device_holds_nobody_up() {
             assert!(output.status.code() == Some(1) && text.contains("no regular file"), "{args:?}: {text}");
         }
     }
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // Whoever opens one of them waits for ever; the rest of the time is the machine's.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 /// A capture of so many broadcasts, each from a MAC of its own.
@@ -314,29 +315,38 @@ fn a_flood_of_addresses_does_not_keep_requests_waiting() {
     flood(&file, 100_000);
     weftd.must(&["network", "add", "lan", "--mode", "bridged"]);
     let file = file.display().to_string();
+    let forty = || {
+        let (mut slowest, all) = (Duration::ZERO, Instant::now());
+        for _ in 0..40 {
+            let began = Instant::now();
+            weftd.must(&["status"]);
+            slowest = slowest.max(began.elapsed());
+        }
+        (all.elapsed(), slowest)
+    };
+    // What a machine that has other things to do takes for them anyway.
+    let (quiet, _) = forty();
     let port = ["port", "add", "storm", "--kind", "pcap", "--role", "access", "--network", "lan", "--repeat"];
     weftd.must(&[&port[..], &["--rx-file", &file]].concat());
     // By then tens of thousands are known, and each time that they are published takes long.
     std::thread::sleep(Duration::from_secs(6));
-    let (mut slowest, all) = (Duration::ZERO, Instant::now());
-    for _ in 0..40 {
-        let began = Instant::now();
-        weftd.must(&["status"]);
-        slowest = slowest.max(began.elapsed());
-    }
-    let all = all.elapsed();
-    println!("40 answers under a flood of addresses: {all:?}, the slowest {slowest:?}");
-    assert!(all < Duration::from_secs(4) && slowest < Duration::from_secs(2), "{all:?}, {slowest:?}");
+    let (all, slowest) = forty();
+    println!("40 answers under a flood of addresses: {all:?} ({quiet:?} without), the slowest {slowest:?}");
+    let bound = Duration::from_secs(4).max(3 * quiet);
+    assert!(all < bound && slowest < Duration::from_secs(2), "{all:?}, {slowest:?}");
 }
 
 #[test]
-fn a_pod_whose_device_is_not_there_yet_waits_for_a_reload() {
+fn a_pod_whose_device_is_not_there_yet_comes_up_by_itself() {
     if !require_root() {
         return;
     }
-    let node = NetNs::new("ctl");
-    let pods = "[[port]]\nname = \"early\"\nkind = \"packet\"\ndevice = \"early0\"\n[[port]]\nname = \"lost\"\n\
-                kind = \"tap\"\ndevice = \"eth0\"\nnetns = \"no-such-namespace\"\n";
+    let (node, pod) = (NetNs::new("ctl"), NetNs::new("pod"));
+    let late = pod.name().to_owned() + "-late";
+    let pods = format!(
+        "[[port]]\nname = \"early\"\nkind = \"packet\"\ndevice = \"early0\"\n[[port]]\nname = \"lost\"\n\
+         kind = \"tap\"\ndevice = \"eth0\"\nnetns = \"{late}\"\n"
+    );
     let weftd = Weftd::start(&node, &format!("{CONFIG}{pods}"));
     assert!(
         weftd.log().contains("port left out") && weftd.log().contains("early0 does not exist"),
@@ -346,39 +356,60 @@ fn a_pod_whose_device_is_not_there_yet_waits_for_a_reload() {
     let state = |port: &str| weftd.json(&["port", "show", port])["port"]["state"].clone();
     assert_eq!(
         (state("early"), state("lost"), state("sink")),
-        ("removed".into(), "removed".into(), "up".into())
+        ("waiting".into(), "waiting".into(), "up".into())
     );
-    node.ip(&["link", "add", "early0", "type", "veth", "peer", "name", "early1"]);
+    assert_eq!(weftd.json(&["status"])["ports_waiting"], 2);
+    assert!(weftd.must(&["status"]).contains("(2 waiting: weftctl port list)"));
     let said = weftd.must(&["config", "reload"]);
     assert!(said.contains("warning: port left out: \"lost\": "), "{said}");
-    assert_eq!((state("early"), state("lost")), ("up".into(), "removed".into()));
+    node.ip(&["link", "add", "early0", "type", "veth", "peer", "name", "early1"]);
+    weftd.wait_for("early's opening", |_| state("early") != "waiting");
+    weftd.must(&["port", "del", "early"]);
+    // The namespace comes, and the port with it, whatever was tried in vain before.
+    std::thread::sleep(Duration::from_secs(4));
+    let _late = NetNs::named(&late);
+    weftd.wait_for("lost's opening", |_| state("lost") == "up");
+    assert_eq!(weftd.json(&["status"])["ports_waiting"], 0);
     assert!(!weftd.log().contains('\u{1b}'), "no escape codes in a file");
 }
 
 #[test]
-fn the_nodes_own_ports_must_open_and_its_addresses_must_be_its_own() {
+fn the_nodes_own_ports_wait_at_the_start_too_but_its_addresses_must_be_its_own() {
     if !require_root() {
         return;
     }
     let node = NetNs::new("ctl");
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("weft.toml");
-    let good = CONFIG.replace("CONTROL", &dir.path().join("s").display().to_string());
-    for (port, says) in [
-        (
-            "[[port]]\nname = \"u\"\nkind = \"xsk\"\nrole = \"fabric\"\ndevice = \"none0\"\n",
-            "device none0 does not exist",
-        ),
-        (
-            "[[port]]\nname = \"h\"\nkind = \"tap\"\nrole = \"host\"\ndevice = \"weft0\"\n",
-            "node.addresses: 192.0.2.1 is no address of this node; put it on",
-        ),
+    let uplink = "[[port]]\nname = \"u\"\nkind = \"xsk\"\nrole = \"fabric\"\ndevice = \"none0\"\n";
+    let host = "[[port]]\nname = \"h\"\nkind = \"tap\"\nrole = \"host\"\ndevice = \"weft0\"\n";
+    let weftd = Weftd::prepare(&node, &format!("{CONFIG}{host}"));
+    let path = weftd.config();
+    let program = weft_tests::daemon::binary("weftd");
+    let output = node.run(&[program.to_str().expect("a path"), "--config", path.to_str().expect("a path")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let says = "node.addresses: 192.0.2.1 is no address of this node; put it on";
+    assert!(!output.status.success() && said.contains(says), "{said}");
+    // What may come by itself is waited for: the uplink's device, and the name of the node's own tap.
+    node.ip(&["addr", "add", "192.0.2.1/32", "dev", "lo"]);
+    node.ip(&["link", "add", "weft0", "type", "veth", "peer", "name", "weft1"]);
+    let weftd = Weftd::start(&node, &format!("{CONFIG}{uplink}{host}"));
+    let port = |port: &str| weftd.json(&["port", "show", port])["port"].clone();
+    assert_eq!((&port("u")["state"], &port("h")["state"]), (&"waiting".into(), &"waiting".into()));
+    assert!(port("h")["why"].to_string().contains("of this name already"), "{}", port("h"));
+    node.ip(&["link", "del", "weft0"]);
+    node.ip(&["link", "add", "none0", "type", "veth", "peer", "name", "none1"]);
+    node.ip(&["link", "set", "none0", "up"]);
+    node.ip(&["link", "set", "none1", "up"]);
+    weftd.wait_for("the node's ports", |_| port("u")["state"] == "up" && port("h")["state"] == "up");
+    // Once weftd runs, a device that the node does not have is a slip of the pen.
+    for (wrong, says) in [
+        (format!("{CONFIG}{host}{}", uplink.replace("none0", "nope0")), "device nope0 does not exist"),
+        (format!("{CONFIG}{uplink}{}", host.replace("weft0", "lo")), "of this name already"),
     ] {
-        std::fs::write(&path, format!("{good}{port}")).expect("writable");
-        let weftd = weft_tests::daemon::binary("weftd");
-        let output = node.run(&[weftd.to_str().expect("a path"), "--config", path.to_str().expect("a path")]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains(says), "{said}");
+        weftd.write(&wrong);
+        let refused = weftd.ctl(&["config", "reload"]);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && text.contains(says), "{text}");
+        assert_eq!((&port("u")["state"], &port("h")["state"]), (&"up".into(), &"up".into()));
     }
 }
 

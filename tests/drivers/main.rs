@@ -131,6 +131,16 @@ fn frames_in_the_rings_come_back_when_a_device_vanishes() {
     let memory = memory();
     let mut pool = FramePool::new(memory.clone());
     let xsk = xsk::open(&xsk_spec("v", Some(a.netns())), &memory).expect("it opens");
+    // What its device is by now, whatever it is called, and no more than the port carries.
+    let look = |opened: &Opened| opened.probe.look().expect("it is there").expect("it can be asked");
+    let before = look(&xsk);
+    assert_eq!((before.mtu, before.rx_queues, before.is_up, before.has_carrier), (1500, Some(1), true, true));
+    a.ip(&["link", "set", "v", "mtu", "2000", "address", "02:00:00:00:00:99"]);
+    b.ip(&["link", "set", "eth0", "down"]);
+    let after = look(&xsk);
+    assert_eq!((after.mtu, after.mac.to_string().as_str()), (2000, "02:00:00:00:00:99"));
+    assert!(after.name == "v" && after.is_up && !after.has_carrier, "{after:?}");
+    b.ip(&["link", "set", "eth0", "up"]);
     let packet = packet::Spec {
         device: "w".into(),
         netns: Some(a.netns()),
@@ -142,9 +152,13 @@ fn frames_in_the_rings_come_back_when_a_device_vanishes() {
     let packet = packet::open(&packet).expect("it opens");
     assert!(xsk.probe.check().is_ok() && packet.probe.check().is_ok());
     b.delete();
-    std::thread::sleep(Duration::from_millis(200));
     for mut opened in [xsk, packet] {
-        assert!(opened.probe.check().is_err());
+        // The kernel takes a namespace down in its own time.
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        while opened.probe.check().is_ok() && std::time::Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(opened.probe.check().is_err() && opened.probe.look().is_err());
         let mut burst = Burst::new();
         for _ in 0..3 {
             let frame = pool.alloc_copy(&[0x55; 100]).expect("memory");

@@ -73,7 +73,7 @@ fn a_namespace_deleted_under_traffic_removes_its_port_only() {
         // A veth goes with the namespace at its other end; a tap with its own.
         node.weftd.wait_for("removal", |weftd| {
             let port = weftd.json(&["port", "show", &pod.name]);
-            port["port"]["state"] == "removed"
+            port["port"]["state"] == "waiting"
                 && port["port"]["why"].as_str().is_some_and(|why| why.contains("gone"))
         });
         assert!(node.weftd.log().contains("port removed"));
@@ -82,7 +82,7 @@ fn a_namespace_deleted_under_traffic_removes_its_port_only() {
     let (sent, received) = steady.stop();
     assert_eq!(sent, received, "{sent} datagrams");
     must_ping(&survivors.1.ns, survivors.0.v6(), 56);
-    assert_eq!(node.weftd.json(&["status"])["ports_removed"], 3);
+    assert_eq!(node.weftd.json(&["status"])["ports_waiting"], 3);
 }
 
 #[test]
@@ -190,8 +190,12 @@ fn a_refused_reload_that_touched_the_uplink_leaves_it_at_work() {
     must_ping(&node.outside, node.pods[0].v4(), 56);
     for (bad, says, is_untouched) in [
         (touched.replace("device = \"v1\"", "device = \"v7\""), "device v7 does not exist", true),
-        // Only opening it tells that the pod has such a device; by then the uplink has been closed.
-        (touched.replace("device = \"eth0\"", "device = \"lo\""), "of this name already", false),
+        // Only opening it tells that a veth has no zero-copy; by then the uplink has been closed.
+        (
+            touched.replace("device = \"uplink0\"", "device = \"uplink0\"\nzerocopy = \"require\""),
+            "use zerocopy = \"prefer\"",
+            false,
+        ),
     ] {
         let before = received();
         node.weftd.write(&bad);

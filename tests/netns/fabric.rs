@@ -178,8 +178,7 @@ fn tunnel_packets_are_as_others_expect_them() {
         let cluster = Cluster::new(Shape { nodes: 2, ..Shape::new(mode, is_v4) });
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("underlay.pcap").display().to_string();
-        let capture = cluster.underlay.spawn(&["tcpdump", "-i", "br0", "-U", "-w", &file, "udp"]);
-        std::thread::sleep(std::time::Duration::from_millis(700));
+        let capture = cluster.underlay.tcpdump(&["-i", "br0", "-U", "-w", &file, "udp"]);
         let (from, to) = (&cluster.nodes[0].pods[0], &cluster.nodes[1].pods[1]);
         tcp_round_trip(&from.ns.netns(), &to.ns.netns(), to.v4(), 200_000);
         udp_round_trip(&from.ns.netns(), &to.ns.netns(), to.v6(), &[100, 8000]);

@@ -1,6 +1,7 @@
 //! Network namespaces of a test's own.
 
 use std::{
+    io::{BufRead, BufReader},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -39,9 +40,13 @@ impl NetNs {
     /// A fresh one with `lo` up, ready for IPv6 at once (no duplicate address detection).
     pub fn new(prefix: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("weft-{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        must(&["ip", "netns", "add", &name]);
-        let ns = Self { name };
+        Self::named(&format!("weft-{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// The same, of a name that somebody looks for.
+    pub fn named(name: &str) -> Self {
+        must(&["ip", "netns", "add", name]);
+        let ns = Self { name: name.to_owned() };
         ns.must(&[
             "sysctl",
             "-qw",
@@ -90,6 +95,20 @@ impl NetNs {
     pub fn spawn(&self, args: &[&str]) -> Running {
         let child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Running(Some(child.unwrap_or_else(|error| panic!("{args:?}: {error}"))))
+    }
+
+    /// Starts tcpdump inside it, and waits until it listens.
+    pub fn tcpdump(&self, args: &[&str]) -> Running {
+        let mut running = self.spawn(&[&["tcpdump"], args].concat());
+        let mut said = BufReader::new(running.child().stderr.take().expect("it is piped"));
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            let read = said.read_line(&mut line).expect("tcpdump says that it listens");
+            assert!(read > 0, "tcpdump has ended: {args:?}");
+        }
+        running.child().stderr = Some(said.into_inner()); // it has nothing to write to otherwise
+        running
     }
 
     /// Deletes it now.

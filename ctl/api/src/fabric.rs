@@ -71,6 +71,8 @@ pub struct FabricReply {
     pub peers: usize,
     /// Other nodes whose next hop is known.
     pub reachable: usize,
+    /// Other nodes of which it is not known yet.
+    pub pending: usize,
     /// What routers in the underlay, or whoever says to be one, said of the paths to other nodes.
     #[serde(default)]
     pub path_mtu_messages: PathMtuMessages,
@@ -99,6 +101,9 @@ pub struct PeerRows {
     pub peers: Vec<PeerRow>,
 }
 
+/// It is not known yet.
+pub const PENDING: &str = "pending";
+
 /// Another node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeerRow {
@@ -106,7 +111,7 @@ pub struct PeerRow {
     pub name: String,
     /// Its address in the underlay.
     pub address: IpAddr,
-    /// `up`: the next hop is known; `unresolved`: it is not.
+    /// `up`: the next hop is known; `pending`: the kernel is being asked; `unresolved`: there is none.
     pub state: String,
     /// The next hop's MAC.
     pub next_hop: Option<Mac>,
@@ -114,7 +119,8 @@ pub struct PeerRow {
     pub mtu: u32,
     /// Since a tunnel packet last came from it, milliseconds, to half a second; none: never, or no tunnels.
     pub heard_ms: Option<u64>,
-    /// Where its BFD session stands: `up`, `init`, `down`, `admin-down`; none: it is not watched.
+    /// Where its BFD session stands: `up`, `init`, `down`, `admin-down`; `pending`: it has not had the time
+    /// to come up; none: it is not watched.
     pub bfd: Option<String>,
     /// Since when, milliseconds; none: from the beginning.
     pub bfd_since_ms: Option<u64>,

@@ -97,8 +97,8 @@ pub struct PmdRow {
     pub core: usize,
     /// It runs. A thread that has died leaves its queues standing still until weftd is restarted.
     pub alive: bool,
-    /// Pinning worked.
-    pub pinned: bool,
+    /// Pinning worked; none: it is not known yet.
+    pub pinned: Option<bool>,
     /// Its queues, as PORT:QUEUE.
     pub queues: Vec<String>,
     /// Share of the time it was moving packets, percent.

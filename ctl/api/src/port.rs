@@ -66,7 +66,8 @@ pub struct PortRow {
     pub device: Option<String>,
     /// The device's namespace.
     pub netns: Option<String>,
-    /// `up`, or `removed`, if its device is gone.
+    /// `up`; `degraded`: it is open, but not all it should be; `waiting`: it can't be opened yet, or its device is gone. Both of
+    /// these are tried again by themselves.
     pub state: String,
     /// The device's MAC.
     pub mac: Option<Mac>,
@@ -76,8 +77,22 @@ pub struct PortRow {
     pub cores: Vec<usize>,
     /// The mode achieved.
     pub mode: String,
-    /// Why not a better one, or why the port was removed.
+    /// Why the port is degraded or waits; then why not a better mode.
     pub why: String,
+}
+
+/// A port is as it should be.
+pub const UP: &str = "up";
+/// A port is open, but not all it should be.
+pub const DEGRADED: &str = "degraded";
+/// A port can't be opened yet.
+pub const WAITING: &str = "waiting";
+
+impl PortRow {
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        self.state != WAITING
+    }
 }
 
 /// Everything about a port.

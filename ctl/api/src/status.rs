@@ -30,8 +30,10 @@ pub struct StatusReply {
     pub threads_dead: usize,
     /// Ports in the configuration.
     pub ports: usize,
-    /// Of these, ports whose device is gone.
-    pub ports_removed: usize,
+    /// Of these, ports that can't be opened yet, or whose device is gone.
+    pub ports_waiting: usize,
+    /// Of these, ports that are open, but not all they should be.
+    pub ports_degraded: usize,
     /// Networks.
     pub networks: usize,
     /// Endpoints.

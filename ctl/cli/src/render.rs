@@ -89,8 +89,14 @@ impl Render for Done {
 
 impl Render for StatusReply {
     fn render(&self) -> String {
-        let removed =
-            if self.ports_removed > 0 { format!(" ({} removed)", self.ports_removed) } else { String::new() };
+        let counts = [(self.ports_waiting, "waiting"), (self.ports_degraded, "degraded")];
+        let counts: Vec<String> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let ill = if counts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({}: weftctl port list)", counts.join(", "))
+        };
         let dead = match self.threads_dead {
             0 => String::new(),
             dead => format!(" ({dead} DEAD: restart weftd; what it said is in its log)"),
@@ -108,7 +114,7 @@ impl Render for StatusReply {
             ("weftd", format!("{}, pid {}, up {} s", self.version, self.pid, self.uptime_s)),
             ("generation", format!("{}{pending}", self.generation)),
             ("PMD threads", format!("{}{dead}", self.threads)),
-            ("ports", format!("{}{removed}", self.ports)),
+            ("ports", format!("{}{ill}", self.ports)),
             ("networks", self.networks.to_string()),
             ("endpoints", self.endpoints.to_string()),
             ("flow rules", self.rules.to_string()),
@@ -151,7 +157,7 @@ impl Render for PortRows {
                 port.why.clone(),
             ]
         };
-        let header = ["name", "kind", "role", "device", "state", "mtu", "cores", "mode", "why not better"];
+        let header = ["name", "kind", "role", "device", "state", "mtu", "cores", "mode", "why"];
         table(
             &header,
             5..6,
@@ -174,7 +180,7 @@ impl Render for PortDetails {
             ("MAC", dash(port.mac)),
             ("MTU", port.mtu.to_string()),
             ("mode", port.mode.clone()),
-            ("why not better", if port.why.is_empty() { "-".into() } else { port.why.clone() }),
+            ("why", if port.why.is_empty() { "-".into() } else { port.why.clone() }),
             ("partial checksums", yes(self.takes_partial_checksums)),
             ("64 KiB super-frames", yes(self.takes_super_frames)),
             ("endpoints", join(&self.endpoints)),
@@ -284,7 +290,8 @@ impl Render for FdbRows {
 fn state(row: &PmdRow) -> &'static str {
     match row {
         PmdRow { alive: false, .. } => " (DEAD)",
-        PmdRow { pinned: false, .. } => " (not pinned)",
+        PmdRow { pinned: Some(false), .. } => " (not pinned)",
+        PmdRow { pinned: None, .. } => " (starting)",
         _ => "",
     }
 }
@@ -383,7 +390,7 @@ mod tests {
         let row = PmdRow {
             core: 3,
             alive: false,
-            pinned: true,
+            pinned: Some(true),
             queues: Vec::new(),
             busy_percent: 0.0,
             cycles_per_packet: 0.0,

@@ -203,7 +203,7 @@ impl Layout {
     fn offload(&self, part: &Part) -> Offload {
         let csum = Csum::Partial { start: self.l4 as u16, offset: CHECKSUM as u8 };
         let gso = (part.len > usize::from(self.gso.size)).then_some(self.gso);
-        Offload { csum, gso, outer: None }
+        Offload { csum, gso, ..Offload::default() }
     }
 }
 

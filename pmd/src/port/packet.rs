@@ -41,10 +41,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
         Some(netns) => PortError::NoNetns { netns: netns.clone(), source },
         None => PortError::Spec(source.to_string()),
     };
-    let Here { link, sockets, probe, guard, mut why } = opened.map_err(no_netns)??;
-    if !link.is_up {
-        why.push(format!("{} is down", spec.device));
-    }
+    let Here { link, sockets, probe, guard, why } = opened.map_err(no_netns)??;
     let flavour = Flavour::Packet { ifindex: link.ifindex };
     let queue = |file| Queue::Packet(Box::new(VnetQueue::new(file, flavour, spec.join)));
     Ok(Opened {
@@ -57,7 +54,7 @@ pub fn open(spec: &Spec) -> Result<Opened, PortError> {
             why: why.join("; "),
         },
         guard,
-        probe,
+        probe: probe.carrying(spec.mtu),
     })
 }
 

@@ -153,7 +153,7 @@ impl VnetQueue {
             }
             Err((_, mut front)) => {
                 front.set_offload(Offload::INVALID);
-                self.pieces.push_back(restore_tag(pool, front, tci));
+                self.pieces.push_back(restore_tag(pool, front, tag));
             }
         }
     }

@@ -135,9 +135,6 @@ fn open_here(spec: &Spec, memory: &Arc<Memory>) -> Result<Opened, PortError> {
     if !zerocopy && spec.zerocopy != Zerocopy::Off {
         why.push("the driver offers no zero-copy".into());
     }
-    if !link.is_up {
-        why.push(format!("{} is down", spec.device));
-    }
     if wanted.len() < usize::from(available) {
         let rest = if keeper.is_some() { "dropped" } else { "the node's" };
         why.push(format!("{} of {available} queues: what comes by others is {rest}", wanted.len()));
@@ -149,18 +146,19 @@ fn open_here(spec: &Spec, memory: &Arc<Memory>) -> Result<Opened, PortError> {
         if metadata { "checksum offload" } else { "software checksum" },
     ];
     // A single buffer carries what fits a chunk behind the headroom the kernel keeps.
-    let limit = if multi_buffer { link.mtu } else { link.mtu.min(SMALL_CHUNK as u32 - 256 - 18) };
+    let limit = if multi_buffer { u32::MAX } else { SMALL_CHUNK as u32 - 256 - 18 };
+    let limit = limit.min(spec.mtu.unwrap_or(u32::MAX));
     Ok(Opened {
         queues,
         info: PortInfo {
             mac: link.mac,
             ifindex: link.ifindex,
-            caps: Caps { mtu: spec.mtu.unwrap_or(limit).min(limit), csum: metadata, gso: false },
+            caps: Caps { mtu: link.mtu.min(limit), csum: metadata, gso: false },
             mode: words.join(", "),
             why: why.join("; "),
         },
         guard: Guard::Xsk(attachment, keeper),
-        probe: LinkProbe::new(link.ifindex, spec.netns.as_ref()),
+        probe: LinkProbe::new(link.ifindex, spec.netns.as_ref()).carrying(Some(limit)).counting_queues(),
     })
 }
 

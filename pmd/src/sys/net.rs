@@ -109,6 +109,65 @@ pub fn link_info(name: &str) -> io::Result<LinkInfo> {
     Ok(LinkInfo { ifindex: ifindex as u32, mac: Mac(mac), mtu: mtu as u32, is_up })
 }
 
+/// What may change of an interface while it is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkFacts {
+    /// Its name.
+    pub name: String,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its MTU, bytes of L3.
+    pub mtu: u32,
+    /// Administratively up.
+    pub is_up: bool,
+    /// It has a carrier. One that is down has none.
+    pub has_carrier: bool,
+    /// Its receive queues, where that was asked for.
+    pub rx_queues: Option<u16>,
+}
+
+/// Asks about an interface in a socket's namespace, whatever it is called by now. Counting queues takes the kernel's lock of
+/// all devices (rtnl), which others may hold for long.
+pub(crate) fn link_facts(socket: RawFd, ifindex: u32, count_queues: bool) -> io::Result<LinkFacts> {
+    let mut named = request("")?;
+    named.ifr_ifru.ifru_ifindex = ifindex as libc::c_int;
+    ioctl(socket, libc::SIOCGIFNAME, &mut named)?;
+    let bytes = named.ifr_name.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8);
+    let name = String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned();
+    let (mut hardware, mut mtu, mut flags) = (named, named, named);
+    ioctl(socket, libc::SIOCGIFHWADDR, &mut hardware)?;
+    ioctl(socket, libc::SIOCGIFMTU, &mut mtu)?;
+    ioctl(socket, libc::SIOCGIFFLAGS, &mut flags)?;
+    // SAFETY: SIOCGIFHWADDR has filled this field of the union.
+    let address = unsafe { hardware.ifr_ifru.ifru_hwaddr }.sa_data;
+    // SAFETY: SIOCGIFMTU has filled this field of the union.
+    let mtu = unsafe { mtu.ifr_ifru.ifru_mtu };
+    // SAFETY: SIOCGIFFLAGS has filled this field of the union.
+    let flags = libc::c_int::from(unsafe { flags.ifr_ifru.ifru_flags });
+    let is_up = flags & libc::IFF_UP != 0;
+    // IFF_RUNNING follows the carrier by up to a second (linkwatch): the driver is asked before a loss is believed.
+    let has_carrier = is_up && (flags & libc::IFF_RUNNING != 0 || carrier(socket, named).unwrap_or(true));
+    let rx_queues = count_queues.then(|| channels(socket, named).ok()).flatten();
+    let mac = Mac(std::array::from_fn(|i| address[i] as u8));
+    Ok(LinkFacts { name, mac, mtu: mtu as u32, is_up, has_carrier, rx_queues })
+}
+
+const SIOCETHTOOL: libc::c_ulong = 0x8946;
+
+/// Whether the driver sees a carrier (linux/ethtool.h, ETHTOOL_GLINK).
+fn carrier(socket: RawFd, mut request: libc::ifreq) -> io::Result<bool> {
+    const ETHTOOL_GLINK: u32 = 0x0a;
+    /// `struct ethtool_value`.
+    #[repr(C)]
+    struct Value {
+        cmd: u32,
+        data: u32,
+    }
+    let mut value = Value { cmd: ETHTOOL_GLINK, data: 0 };
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    ioctl(socket, SIOCETHTOOL, &mut request).map(|_| value.data != 0)
+}
+
 /// Whether an interface still exists in a socket's namespace.
 pub(crate) fn link_exists(socket: RawFd, ifindex: u32) -> bool {
     let Ok(mut name) = request("") else { return false };
@@ -118,8 +177,12 @@ pub(crate) fn link_exists(socket: RawFd, ifindex: u32) -> bool {
 
 /// Receive queues of an interface, as ethtool tells them; 1 where the driver does not.
 pub fn rx_queues(name: &str) -> io::Result<u16> {
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    channels(socket.as_raw_fd(), request(name)?)
+}
+
+fn channels(socket: RawFd, mut request: libc::ifreq) -> io::Result<u16> {
     const ETHTOOL_GCHANNELS: u32 = 0x3c;
-    const SIOCETHTOOL: libc::c_ulong = 0x8946;
     /// `struct ethtool_channels` (linux/ethtool.h).
     #[repr(C)]
     struct Channels {
@@ -131,10 +194,8 @@ pub fn rx_queues(name: &str) -> io::Result<u16> {
         combined: u32,
     }
     let mut channels = Channels { cmd: ETHTOOL_GCHANNELS, max: [0; 4], rx: 0, tx: 0, other: 0, combined: 0 };
-    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
-    let mut request = request(name)?;
     request.ifr_ifru.ifru_data = (&raw mut channels).cast();
-    match ioctl(socket.as_raw_fd(), SIOCETHTOOL, &mut request) {
+    match ioctl(socket, SIOCETHTOOL, &mut request) {
         Ok(_) => Ok((channels.rx + channels.combined).max(1) as u16),
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(1),
         Err(error) => Err(error),
@@ -269,6 +330,17 @@ pub(crate) fn lift_memlock() {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a live struct. Without the right it fails, and binding a socket will say so.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// Lifts this process's limit on open files as far as it may: a port has several.
+pub fn lift_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a live struct to fill.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: a live struct. If it fails, the limit is what it was.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    }
 }
 
 /// The current limit on locked memory, bytes; none: unlimited.

@@ -52,7 +52,7 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
         session.look_after_pending();
         session.look_after_state();
         if ticked.elapsed() >= TICK {
-            session.switch.check_devices();
+            session.switch.look_after_ports();
             session.switch.age();
             session.switch.look_after_peers();
             session.switch.watch_queues();
@@ -90,6 +90,12 @@ fn handle(session: &mut Session, event: Event) {
         Event::Report(report) => take(&mut session.switch, report),
         Event::NextHops(hops) => session.switch.set_next_hops(hops),
         Event::Bfd(report) => session.switch.set_bfd(report),
+        Event::Devices(changes) => session.switch.devices_changed(changes),
+        Event::Opened { spec, outcome } => session.switch.port_opened(&spec, outcome),
+        Event::Placed { ticket, placement, outcome } => {
+            session.switch.port_placed(ticket, placement, outcome);
+            session.switch.settle_taps(false); // it may be wanted otherwise by now
+        }
         Event::Reload => session.reload_by_signal(),
         Event::Stop => {}
     }

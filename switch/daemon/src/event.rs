@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use weft_ctl_api::Error;
+use weft_ctl_api::{Error, spec::PortSpec};
 
 use crate::{
-    bfd, capture::Stream, metrics::Metrics, netlink::nexthop::NextHops, roles::Identity,
+    bfd,
+    capture::Stream,
+    metrics::Metrics,
+    netlink::{NetlinkError, devices, nexthop::NextHops, tap::Placement},
+    ports::{OpenError, Ready},
+    roles::Identity,
     slowpath::thread::Report,
 };
 
@@ -33,7 +38,6 @@ impl Answer {
 }
 
 /// What happens.
-#[derive(Debug)]
 pub enum Event {
     /// A request over the control socket.
     Request {
@@ -61,6 +65,24 @@ pub enum Event {
     NextHops(NextHops),
     /// Another node is there, or is not any more.
     Bfd(bfd::Report),
+    /// Ports' devices are not what they were.
+    Devices(Vec<devices::Change>),
+    /// A port was opened that nobody has waited for, or it could not be.
+    Opened {
+        /// As it was to be opened.
+        spec: Box<PortSpec>,
+        /// The port.
+        outcome: Result<Box<Ready>, OpenError>,
+    },
+    /// A tap was configured that nobody has waited for.
+    Placed {
+        /// Its port's ticket.
+        ticket: u64,
+        /// What it was to get.
+        placement: Placement,
+        /// What of that could not be done.
+        outcome: Result<Vec<NetlinkError>, NetlinkError>,
+    },
     /// SIGHUP.
     Reload,
     /// SIGTERM or SIGINT.

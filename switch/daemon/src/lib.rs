@@ -7,7 +7,8 @@
 //! ```
 //! [`desired`] checks, [`compile`] translates, [`plan`] tells what a change would do, [`runtime`] owns threads and memory,
 //! [`slowpath`] answers punted packets. [`roles`] says who may change things, [`audit`] who did, [`state`] what outlives weftd;
-//! [`history`] remembers the last minutes and [`metrics`] tells Prometheus.
+//! [`history`] remembers the last minutes and [`metrics`] tells Prometheus. A port that can't be opened yet waits
+//! ([`switch::Waiting`]) and is tried again; what becomes of devices meanwhile is seen by [`netlink::devices`].
 //!
 //! For people: [`packet`] puts packets into words, [`trace`] their paths through a [`switch::View`], a compiled configuration with
 //! names; [`switch::Gone`] knows what was dropped at what is gone.

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
+    time::Duration,
 };
 
 use clap::{CommandFactory, Parser};
@@ -86,6 +87,7 @@ fn listen(config: &Config) -> Result<Option<Listener>, AnyError> {
 
 fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
     let (config, desired) = config::check(&path)?;
+    weft_pmd::sys::net::lift_open_files();
     log::start(&arguments.log, arguments.log_format.unwrap_or(config.log.format));
     let state = State::open(&config.node.state);
     let (config, desired, why) = come_up_with(&state, &path, config, desired)?;
@@ -111,8 +113,13 @@ fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
         switch.stop();
         return Err(format!("{}: {error}", path.display()).into());
     }
-    let ports = switch.ports.len();
-    tracing::info!(node = switch.desired.node.name, ports, control = %switch.config.node.control.display(), "ready");
+    // Ready: all that can poll polls. A loaded machine may take its time to run a thread.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    for core in switch.runtime.settle(PATIENCE) {
+        tracing::warn!(core, "the PMD thread has not run yet: is its core busy with something else?");
+    }
+    let (ports, waiting) = (switch.ports.len(), switch.waiting.len());
+    tracing::info!(node = switch.desired.node.name, ports, waiting, control = %switch.config.node.control.display(), "ready");
     let access = socket.access();
     let control = thread::Builder::new().name("control".into()).spawn(move || {
         control::run(Session::new(switch, state, access, &why), &receiver, &report_receiver)

@@ -1,5 +1,6 @@
 //! The kernel's side of things, by rtnetlink: placing taps, and next hops from routes and neighbours.
 
+pub mod devices;
 pub mod nexthop;
 pub mod rss;
 pub mod tap;
@@ -51,6 +52,24 @@ pub enum NetlinkError {
     /// No such device.
     #[error("device {0} does not exist")]
     NoDevice(String),
+    /// Somebody else's device.
+    #[error("{place} has a device {device} of this name already: remove it, or choose another")]
+    Taken {
+        /// Where.
+        place: String,
+        /// Its name.
+        device: String,
+    },
+    /// A namespace without IPv6, or a device of it.
+    #[error(
+        "IPv6 is not configured: it is switched off for {0} (net.ipv6.conf.*.disable_ipv6, or an MTU below 1280); IPv4 works"
+    )]
+    NoIpv6(String),
+}
+
+/// A namespace in words.
+pub(crate) fn place_of(netns: Option<&Netns>) -> String {
+    netns.map_or("this namespace".to_owned(), |netns| netns.path().display().to_string())
 }
 
 /// Runs netlink work in a namespace, on a thread and a runtime of its own.
@@ -62,7 +81,7 @@ where
     T: Send,
     F: Future<Output = Result<T, NetlinkError>>,
 {
-    let place = netns.map_or("this namespace".to_owned(), |netns| netns.path().display().to_string());
+    let place = place_of(netns);
     let failed = |source| NetlinkError::Io { place: place.clone(), source };
     let run = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;

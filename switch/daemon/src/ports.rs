@@ -1,14 +1,23 @@
 //! Opens ports: from the words of a configuration to the drivers of `weft-pmd`.
 
-use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    net::IpAddr,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use ipnet::IpNet;
 use weft_ctl_api::spec::{self, PortKind, PortSpec, QueuesSpec, RoleSpec};
 use weft_dataplane::snapshot::Mode;
 use weft_pmd::{
     Memory, Netns, PortError,
-    port::{Opened, Stack, gen_udp, keep, null, packet, pcap, tap, xsk},
-    sys::net,
+    port::{LinkProbe, Opened, Stack, gen_udp, keep, null, packet, pcap, tap, xsk},
+    sys::net::{self, LinkFacts},
 };
 use weft_wire::Mac;
 
@@ -31,7 +40,45 @@ pub enum OpenError {
 impl OpenError {
     /// There is no such device, or no such namespace: both may come yet.
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::Port(PortError::NoDevice { .. } | PortError::NoNetns { .. }))
+        match self {
+            Self::Port(PortError::NoDevice { .. }) | Self::Netlink(NetlinkError::NoDevice(_)) => true,
+            Self::Port(PortError::NoNetns { source, .. })
+            | Self::Netlink(NetlinkError::Io { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
+    /// What is there does not let it be opened, which may pass. Otherwise the configuration asks for what can't be.
+    pub fn is_of_the_place(&self) -> bool {
+        match self {
+            Self::Port(PortError::Refused { .. }) => true,
+            Self::Netlink(error) => !matches!(error, NetlinkError::NoAddress(_) | NetlinkError::Io { .. }),
+            _ => false,
+        }
+    }
+
+    /// The configuration names an address that the node does not have.
+    pub fn is_a_mistake(&self) -> bool {
+        matches!(self, Self::Netlink(NetlinkError::NoAddress(_)))
+    }
+}
+
+/// A port that is open, and how far it is what it should be.
+pub struct Ready {
+    /// The port.
+    pub opened: Opened,
+    /// Where its tap was put, and what it was to get there.
+    pub placed: Option<Placement>,
+    /// What of that could not be done.
+    pub short: Vec<NetlinkError>,
+    /// What its device was then.
+    pub facts: Option<LinkFacts>,
+}
+
+impl From<Opened> for Ready {
+    fn from(opened: Opened) -> Self {
+        let facts = opened.probe.look().ok().flatten();
+        Self { opened, placed: None, short: Vec::new(), facts }
     }
 }
 
@@ -111,8 +158,8 @@ pub fn probe(spec: &PortSpec) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Opens a port. A tap is made, placed and configured.
-pub fn open(desired: &Desired, index: usize, memory: &Arc<Memory>) -> Result<Opened, OpenError> {
+/// Opens a port. A tap is made, placed and configured, as far as can be.
+pub fn open(desired: &Desired, index: usize, memory: &Arc<Memory>) -> Result<Ready, OpenError> {
     let spec = &desired.ports[index].spec;
     let device = spec.device.clone().unwrap_or_default();
     let opened = match spec.kind {
@@ -135,7 +182,7 @@ pub fn open(desired: &Desired, index: usize, memory: &Arc<Memory>) -> Result<Ope
             mtu: spec.mtu.unwrap_or(DEFAULT_MTU),
         })?,
     };
-    Ok(opened)
+    Ok(opened.into())
 }
 
 fn count(spec: &PortSpec) -> Result<u16, PortError> {
@@ -194,22 +241,37 @@ pub(crate) fn gen_spec(desired: &Desired, spec: &PortSpec) -> Result<gen_udp::Sp
     })
 }
 
-fn open_tap(desired: &Desired, index: usize) -> Result<Opened, OpenError> {
-    let placement = placement(desired, index);
+fn open_tap(desired: &Desired, index: usize) -> Result<Ready, OpenError> {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let placement = placement(desired, index, pod_mtu(desired));
+    let netns = placement.netns.as_ref();
+    // Looked at first: making a device and removing it again costs everybody who has to do with devices.
+    match (weft_pmd::netns::run_in(netns, || net::link_info(&placement.device)), &placement.netns) {
+        (Err(source), Some(netns)) => return Err(PortError::NoNetns { netns: netns.clone(), source }.into()),
+        (Ok(Ok(_)), _) => {
+            let (place, device) = (netlink::place_of(netns), placement.device);
+            return Err(NetlinkError::Taken { place, device }.into());
+        }
+        _ => {}
+    }
     // Unique among weftd's own, and no name a person would give.
-    let name = format!("weft{:x}t{index}", std::process::id() & 0xffff);
+    let number = MADE.fetch_add(1, Ordering::Relaxed) & 0xff_ffff;
+    let name = format!("weft{:x}t{number:x}", std::process::id() & 0xffff);
     let spec = &desired.ports[index].spec;
     let queues = count(spec)?;
     let mut opened = tap::open(&tap::Spec { name, queues, mtu: placement.mtu, join: !spec.no_gro })?;
-    netlink::tap::place(opened.info.ifindex, &placement)?;
+    let short = netlink::tap::place(opened.info.ifindex, &placement)?;
+    // Its other end may be the pod's to change, so it is asked; whatever it is called by then is the same device.
+    let link = LinkProbe::of(&placement.device, netns).unwrap_or(LinkProbe::NONE).carrying(spec.mtu);
+    opened.probe = link.with_tap_of(opened.probe);
     if let Some(mac) = placement.mac {
         opened.info.mac = mac;
     }
-    Ok(opened)
+    Ok(Ready { placed: Some(placement), short, ..opened.into() })
 }
 
 /// What a pod may send at once: what goes through the uplink whole, with what tunnels add.
-fn pod_mtu(desired: &Desired) -> u32 {
+pub fn pod_mtu(desired: &Desired) -> u32 {
     let overhead = |peer: &Arc<crate::desired::Peer>| desired.fabric.overhead(peer.address);
     // Without peers, those of the future are taken to be of the more usual kind.
     let any = desired.fabric.overhead(IpAddr::from([0; 4]));
@@ -229,8 +291,8 @@ fn uplink_mtu(desired: &Desired) -> u32 {
 }
 
 /// Where a tap goes and what it gets there: a pod its endpoints' addresses and routes via the gateways, the node routes to
-/// all pods with its own addresses as source.
-pub fn placement(desired: &Desired, index: usize) -> Placement {
+/// all pods with its own addresses as source. `pod_mtu`: what a pod may send, unless its port says so.
+pub fn placement(desired: &Desired, index: usize, pod_mtu: u32) -> Placement {
     let port = &desired.ports[index];
     let spec = &port.spec;
     let own: Vec<_> = desired.endpoints.iter().filter(|endpoint| endpoint.port == index).collect();
@@ -238,7 +300,7 @@ pub fn placement(desired: &Desired, index: usize) -> Placement {
         netns: spec.netns.as_deref().map(netns),
         device: spec.device.clone().unwrap_or_default(),
         mac: spec.mac.or(own.first().map(|endpoint| endpoint.mac)),
-        mtu: spec.mtu.unwrap_or_else(|| pod_mtu(desired)),
+        mtu: spec.mtu.unwrap_or(pod_mtu),
         addresses: spec.addresses.clone(),
         on_link: Vec::new(),
         gateways: Vec::new(),

@@ -4,7 +4,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -65,8 +65,8 @@ pub struct Thread {
     pub core: usize,
     /// Its counters.
     pub counters: Arc<ThreadCounters>,
-    /// Whether pinning worked.
-    pub pinned: Arc<AtomicBool>,
+    /// Whether pinning worked; nothing until it was tried, which is before the thread's first turn.
+    pub pinned: Arc<OnceLock<bool>>,
     commands: Sender<Command>,
     handle: Option<JoinHandle<()>>,
 }
@@ -130,13 +130,13 @@ impl Runtime {
                 flows: settings.flows,
                 secret: random_secret(),
             };
-            let (idle, pinned) = (settings.idle, Arc::new(AtomicBool::new(false)));
+            let (idle, pinned) = (settings.idle, Arc::new(OnceLock::new()));
             let mut pmd = PmdThread::new(parts)?;
             let handle = thread::Builder::new().name(format!("pmd-{core}")).spawn({
                 let pinned = pinned.clone();
                 move || {
                     let ok = core_affinity::set_for_current(core_affinity::CoreId { id: core });
-                    pinned.store(ok, Ordering::Release);
+                    let _ = pinned.set(ok); // nobody else sets it
                     pmd.run(idle, || epoch.elapsed().as_nanos() as u64);
                 }
             })?;
@@ -201,6 +201,28 @@ impl Runtime {
             let id = QueueId(index as u16);
             self.command(*owner, Command::Attach { port, id, queue, caps, stats: stats.clone() });
         }
+    }
+
+    /// A port can carry something else from now on.
+    pub fn set_caps(&self, port: PortId, owners: &[ThreadId], caps: Caps) {
+        let owners: std::collections::BTreeSet<ThreadId> = owners.iter().copied().collect();
+        owners.into_iter().for_each(|owner| self.command(owner, Command::SetCaps { port, caps }));
+    }
+
+    /// Waits until every thread is pinned, or known not to be, and has turned with all that it was given so far; so long at
+    /// most. Returns the cores of those that have not.
+    pub fn settle(&self, patience: Duration) -> Vec<usize> {
+        let until = Instant::now() + patience;
+        let barrier = |thread: usize| {
+            let (reply, receiver) = channel::bounded(1);
+            self.command(ThreadId(thread as u16), Command::Barrier(reply));
+            receiver
+        };
+        let barriers: Vec<_> = (0..self.threads.len()).map(barrier).collect();
+        let late = |(thread, barrier): (&Thread, channel::Receiver<()>)| {
+            barrier.recv_deadline(until).is_err().then_some(thread.core)
+        };
+        self.threads.iter().zip(barriers).filter_map(late).collect()
     }
 
     /// Takes a port's queues back and closes them. Comes after a snapshot without the port was published. False: a

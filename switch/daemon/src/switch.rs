@@ -3,17 +3,20 @@
 //!
 //! Every change, from a file or a verb, is a new [`Config`] that is checked whole, then applied: ports that are new are
 //! opened before anything is published, so that a failure leaves things as they were; then the snapshot is published;
-//! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports.
+//! then ports that are gone are closed. Nobody waits for a PMD thread but the closing of ports. What a pod has made of its
+//! namespace or device fails nothing but its own port (`waiting`), and holds nobody up for long.
 
+mod devices;
 mod fabric;
 mod gone;
 mod keep;
 mod learning;
 mod names;
+mod opening;
 mod paths;
 mod queues;
-mod vanish;
 mod view;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +29,7 @@ use std::{
 use crossbeam::channel::Sender;
 use weft_ctl_api::{
     Code, Error,
-    spec::{Config, PortKind, PortSpec},
+    spec::{Config, PortSpec},
 };
 use weft_dataplane::{
     police::Policer,
@@ -34,26 +37,28 @@ use weft_dataplane::{
 };
 use weft_pmd::{
     PortInfo, Queue,
-    port::{Guard, LinkProbe, Opened},
+    port::{Guard, LinkProbe},
+    sys::net::LinkFacts,
 };
 use weft_wire::{PortId, ThreadId};
 
 use crate::{
-    assign::assign,
-    compile::{Compiler, Facts, PortFacts, RuleFacts},
-    desired::{Checker, Desired, Invalid, Role, Rule, RuleStep},
+    compile::{Compiler, Facts, RuleFacts},
+    desired::{Checker, Desired, Invalid, Rule, RuleStep},
     event::Event,
     memory,
-    netlink::{self, NetlinkError, nexthop, rss::Spread},
-    ports,
-    runtime::Runtime,
+    netlink::{devices as watched, nexthop, rss::Spread, tap::Placement},
+    ports::{self, Ready},
+    runtime::{Runtime, RuntimeError},
 };
+use opening::Fresh;
 
 pub use gone::{Gone, Lost};
 pub use learning::Learnt;
 pub use names::{Names, PastNames};
 pub use queues::{Loads, QueueName};
 pub use view::View;
+pub use waiting::{PortState, Waiting};
 
 /// A port that is open.
 pub struct OpenPort {
@@ -69,7 +74,25 @@ pub struct OpenPort {
     pub spread: Option<Spread>,
     id: PortId,
     guard: Guard,
-    probe: LinkProbe,
+    probe: Arc<LinkProbe>,
+    /// What its device is watched under.
+    ticket: u64,
+    /// What its device was last.
+    facts: Option<LinkFacts>,
+    /// Receive queues that its device had when it was opened.
+    queues_then: Option<u16>,
+    /// A tap: where it was put, and what it was to get there;
+    placed: Option<Placement>,
+    /// what of that could not be done,
+    short: Vec<String>,
+    /// and when it is tried again.
+    pace: waiting::Pace,
+    /// It is being configured.
+    at_work: bool,
+    /// When it was opened,
+    since: Instant,
+    /// and how often that had been tried before.
+    opened_at_pace: waiting::Pace,
 }
 
 impl OpenPort {
@@ -84,15 +107,15 @@ pub struct Switch {
     /// As typed.
     pub config: Config,
     /// As meant.
-    pub desired: Desired,
+    pub desired: Arc<Desired>,
     /// The file weftd was started with.
     pub path: Option<PathBuf>,
     /// Threads, memory, publication.
     pub runtime: Runtime,
     /// Ports that are open, by name.
     pub ports: BTreeMap<String, OpenPort>,
-    /// Ports whose device is gone, and why.
-    pub removed: BTreeMap<String, String>,
+    /// Ports that can't be opened yet, or whose device is gone, by name.
+    pub waiting: BTreeMap<String, Waiting>,
     /// Learnt addresses, beyond what the snapshot needs.
     pub learnt: Learnt,
     /// What numbers stand for, and stood for.
@@ -109,6 +132,9 @@ pub struct Switch {
     /// What the change under way could not do, though it is in force.
     warnings: Vec<String>,
     events: Sender<Event>,
+    devices: watched::Watcher,
+    /// Ports that were opened so far.
+    tickets: u64,
     watcher: Option<(BTreeSet<IpAddr>, u32, nexthop::Watcher)>,
     peer_watch: fabric::PeerWatch,
     queue_watch: queues::QueueWatch,
@@ -119,11 +145,11 @@ pub struct Switch {
 /// How a configuration is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// weftd starts: ports whose device is not there yet, but for the node's and the uplink, are taken for removed.
+    /// weftd starts: whatever can't be opened waits.
     Start,
-    /// Ports whose device was gone are tried again, and stay removed if it still is.
-    Removed,
-    /// They are left as they are.
+    /// Ports that wait are tried again now, and those opened anew whose device has other queues than it had.
+    Waiting,
+    /// Those that wait are left to their pace.
     Nothing,
 }
 
@@ -136,8 +162,6 @@ impl From<Invalid> for Error {
 fn not_opened(port: &str, error: &ports::OpenError) -> Error {
     Error::new(Code::Unavailable, format!("port \"{port}\": {error}"))
 }
-
-type Fresh = BTreeMap<usize, Opened>;
 
 /// Of a rule that is new.
 fn rule_facts(rule: &Rule, threads: usize) -> RuleFacts {
@@ -167,14 +191,21 @@ impl Switch {
             metrics: config.metrics,
             ..Config::default()
         };
-        let desired = Desired::try_from(&empty)?;
+        let desired = Arc::new(Desired::try_from(&empty)?);
+        let devices = watched::watch({
+            let events = events.clone();
+            // The control thread is gone only when weftd ends.
+            move |changes| drop(events.send(Event::Devices(changes)))
+        });
+        let unwatched = |error| Error::new(Code::Internal, RuntimeError::from(error).to_string());
+        let devices = devices.map_err(unwatched)?;
         Ok(Self {
             config: empty,
             desired,
             path,
             runtime,
             ports: BTreeMap::new(),
-            removed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             learnt: Learnt::default(),
             names: PastNames::default(),
             gone: Gone::default(),
@@ -185,6 +216,8 @@ impl Switch {
             compiler: Compiler::default(),
             warnings: Vec::new(),
             events,
+            devices,
+            tickets: 0,
             watcher: None,
             peer_watch: fabric::PeerWatch::default(),
             queue_watch: queues::QueueWatch::default(),
@@ -201,34 +234,33 @@ impl Switch {
     /// though the configuration is in force, a sentence each.
     pub fn apply(&mut self, config: Config, retry: Retry) -> Result<Vec<String>, Error> {
         self.warnings.clear();
-        let desired = self.checker.check(&config)?;
+        let desired = Arc::new(self.checker.check(&config)?);
         self.refuse_start_only(&config, &desired)?;
-        let mut stale = self.stale_ports(&desired);
+        let mut stale = self.stale_ports(&desired, retry);
         let mut absent = self.probe(&desired, retry)?;
-        self.warn_of_absent(&absent, retry);
         // Whatever can fail fails while all is as it was: ports that take no other's device are opened first.
         let mut fresh = Fresh::new();
-        self.open_missing(&desired, &mut absent, &stale, &mut fresh)?;
+        self.open_missing(&desired, retry, &mut absent, &stale, &mut fresh)?;
         let replaced = self.set_aside(&desired, &stale);
         stale.retain(|name| self.ports.contains_key(name));
-        let outcome = self.open_missing(&desired, &mut absent, &[], &mut fresh);
+        let outcome = self.open_missing(&desired, retry, &mut absent, &[], &mut fresh);
         let outcome = outcome.and_then(|()| memory::admit(self.runtime.memory.fill_share()));
-        if let Err(error) = outcome.and_then(|()| self.replace_taps(&desired)) {
+        if let Err(error) = outcome.and_then(|()| self.replace_host_taps(&desired)) {
             drop(fresh);
             return Err(self.put_back(replaced, error));
         }
         self.warn_of_memory(&fresh);
-        for (index, opened) in fresh {
-            self.take_in(&desired, index, opened);
+        self.warn_of_absent(&absent, retry);
+        for (index, ready) in fresh {
+            self.take_in(&desired, index, ready);
         }
-        self.removed.extend(absent);
+        self.note_absent(&desired, absent);
         self.keep_rules(&desired);
         self.keep_peers(&desired);
         self.keep_endpoints(&desired);
         let released = keep::released(&self.desired, &desired);
         self.config = config;
         self.desired = desired;
-        self.removed.retain(|name, _| self.desired.ports.iter().any(|port| port.name == *name));
         self.facts.ports.retain(|name, _| !stale.contains(name));
         self.publish();
         self.pass(&released);
@@ -236,10 +268,11 @@ impl Switch {
             self.close(&name);
         }
         self.release(released);
-        self.keep_removed();
+        self.keep_waiting();
         self.steer();
         self.watch_next_hops();
         self.watch_peers();
+        self.settle_taps(true);
         Ok(std::mem::take(&mut self.warnings))
     }
 
@@ -251,17 +284,11 @@ impl Switch {
 
     /// Ports that are new and share what they receive into with others may leave little for each.
     fn warn_of_memory(&mut self, fresh: &Fresh) {
-        let is_xsk = |opened: &Opened| matches!(opened.queues.first(), Some(Queue::Xsk(_)));
+        let is_xsk = |ready: &Ready| matches!(ready.opened.queues.first(), Some(Queue::Xsk(_)));
         if let Some(warning) =
             memory::scarce(self.runtime.memory.fill_share()).filter(|_| fresh.values().any(is_xsk))
         {
             self.warn(warning);
-        }
-    }
-
-    fn warn_of_absent(&mut self, absent: &BTreeMap<String, String>, retry: Retry) {
-        for (port, why) in absent.iter().filter(|_| retry != Retry::Nothing) {
-            self.warn(format!("port left out: \"{port}\": {why}; a reload tries it again"));
         }
     }
 
@@ -278,10 +305,11 @@ impl Switch {
         Err(Error::new(Code::Invalid, message).remedy("leave them as they are, or restart weftd"))
     }
 
-    /// Ports that are open and no longer wanted, or wanted otherwise.
-    fn stale_ports(&self, desired: &Desired) -> Vec<String> {
+    /// Ports that are open and no longer wanted, or wanted otherwise, or not what they should be until they are opened anew.
+    fn stale_ports(&self, desired: &Desired, retry: Retry) -> Vec<String> {
         let is_wanted = |(name, open): &(&String, &OpenPort)| {
-            desired.ports.iter().any(|port| port.name == **name && port.spec == open.spec)
+            let serves = retry == Retry::Nothing || !open.needs_reopening();
+            serves && desired.ports.iter().any(|port| port.name == **name && port.spec == open.spec)
         };
         self.ports.iter().filter(|entry| !is_wanted(entry)).map(|(name, _)| name.clone()).collect()
     }
@@ -306,118 +334,6 @@ impl Switch {
         specs
     }
 
-    /// Opens what was set aside again; the error says of what could not be.
-    fn put_back(&mut self, specs: Vec<PortSpec>, mut error: Error) -> Error {
-        if specs.is_empty() {
-            return error;
-        }
-        for spec in specs {
-            let desired = self.desired.clone();
-            let Some(index) = desired.ports.iter().position(|port| port.name == spec.name) else { continue };
-            match ports::open(&desired, index, &self.runtime.memory) {
-                Ok(opened) => self.take_in(&desired, index, opened),
-                Err(why) => {
-                    tracing::error!(port = spec.name, error = %why, "port could not be opened again");
-                    error.message +=
-                        &format!("; then port \"{}\" could not be opened again: {why}", spec.name);
-                    self.removed.insert(spec.name, why.to_string());
-                }
-            }
-        }
-        self.publish();
-        // An uplink opened again has been told nothing yet.
-        self.steer();
-        self.watch_next_hops();
-        self.watch_peers();
-        error
-    }
-
-    /// Looks, without touching anything, whether ports that are to be opened can be. Returns those that are left out, and
-    /// why.
-    fn probe(&self, desired: &Desired, retry: Retry) -> Result<BTreeMap<String, String>, Error> {
-        let mut absent = BTreeMap::new();
-        for port in &desired.ports {
-            if self.ports.get(&port.name).is_some_and(|open| open.spec == port.spec) {
-                continue;
-            }
-            let removed = self.removed.get(&port.name);
-            if let (Some(why), Retry::Nothing) = (removed, retry) {
-                absent.insert(port.name.clone(), why.clone());
-                continue;
-            }
-            let may_come_later = retry == Retry::Start && !matches!(port.role, Role::Host | Role::Fabric);
-            match ports::probe(&port.spec) {
-                Ok(()) => {}
-                Err(error) if removed.is_some() || may_come_later && error.is_absence() => {
-                    absent.insert(port.name.clone(), error.to_string());
-                }
-                Err(error) => return Err(not_opened(&port.name, &error)),
-            }
-        }
-        Ok(absent)
-    }
-
-    /// Opens every port that is wanted and not there, but for those that wait until `stale` ones have let go.
-    fn open_missing(
-        &self,
-        desired: &Desired,
-        absent: &mut BTreeMap<String, String>,
-        stale: &[String],
-        fresh: &mut Fresh,
-    ) -> Result<(), Error> {
-        let held: Vec<_> =
-            stale.iter().filter_map(|name| ports::place(&self.ports.get(name)?.spec)).collect();
-        for (index, port) in desired.ports.iter().enumerate() {
-            let is_there = self.ports.contains_key(&port.name) || fresh.contains_key(&index);
-            let waits = || ports::place(&port.spec).is_some_and(|place| held.contains(&place));
-            if is_there || absent.contains_key(&port.name) || !held.is_empty() && waits() {
-                continue;
-            }
-            match ports::open(desired, index, &self.runtime.memory) {
-                Ok(opened) => drop(fresh.insert(index, opened)),
-                Err(error) if self.removed.contains_key(&port.name) => {
-                    absent.insert(port.name.clone(), error.to_string());
-                }
-                Err(error) => return Err(not_opened(&port.name, &error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives an opened port a number and its queues to threads. It is not in a snapshot yet.
-    fn take_in(&mut self, desired: &Desired, index: usize, opened: Opened) {
-        let port = &desired.ports[index];
-        let Some(id) = self.free_id() else { return };
-        let allowed: Vec<ThreadId> =
-            port.spec.cores.iter().filter_map(|core| self.thread_of(*core)).collect();
-        let mut load = self.load();
-        let Opened { queues, info, mut guard, probe } = opened;
-        if let Some(keeper) = guard.keeper() {
-            keeper.stay();
-        }
-        let owners = assign(queues.len(), &allowed, &mut load);
-        let stats = Arc::new(PortStats::new(queues.len(), self.runtime.threads.len()));
-        self.log_port("port added", &port.name, &info, &owners);
-        self.runtime.attach(id, queues, &owners, info.caps, &stats);
-        let facts =
-            PortFacts { id, mac: info.mac, caps: info.caps, owners: owners.clone(), stats: stats.clone() };
-        self.facts.ports.insert(port.name.clone(), facts);
-        self.removed.remove(&port.name);
-        let open = OpenPort { spec: port.spec.clone(), info, owners, stats, spread: None, id, guard, probe };
-        self.ports.insert(port.name.clone(), open);
-    }
-
-    fn log_port(&self, what: &str, port: &str, info: &PortInfo, owners: &[ThreadId]) {
-        let cores: Vec<usize> = owners.iter().map(|owner| self.runtime.threads[owner.index()].core).collect();
-        tracing::info!(port, mode = info.mode, why = info.why, mtu = info.caps.mtu, ?cores, "{what}");
-    }
-
-    /// A number that no open port has; the one free longest, so that counters and caches of the last do not mix.
-    fn free_id(&self) -> Option<PortId> {
-        let taken: Vec<usize> = self.ports.values().map(|port| port.id.index()).collect();
-        (0..u16::MAX).find(|index| !taken.contains(&usize::from(*index))).and_then(PortId::from_index)
-    }
-
     fn thread_of(&self, core: usize) -> Option<ThreadId> {
         self.runtime.threads.iter().position(|thread| thread.core == core).map(|index| ThreadId(index as u16))
     }
@@ -439,37 +355,6 @@ impl Switch {
             kept.insert(rule.name.clone(), facts);
         }
         self.facts.rules = kept;
-    }
-
-    /// Taps whose pod or prefixes have changed get the addresses and routes of the new configuration: all of them or none.
-    fn replace_taps(&mut self, desired: &Desired) -> Result<(), Error> {
-        let mut done = Vec::new();
-        for (index, port) in desired.ports.iter().enumerate() {
-            let is_open_tap = port.spec.kind == PortKind::Tap && self.ports.contains_key(&port.name);
-            let Some(old) = self.desired.ports.iter().position(|old| old.name == port.name) else { continue };
-            let (old, new) = (ports::placement(&self.desired, old), ports::placement(desired, index));
-            if !is_open_tap || old == new {
-                continue;
-            }
-            let outcome = match netlink::tap::configure(&new, Some(&old)) {
-                // A pod that ends takes its device with it before anybody says so: it is removed at the next tick.
-                Err(error @ (NetlinkError::NoDevice(_) | NetlinkError::Io { .. })) => {
-                    self.warn(format!("port \"{}\": the tap is not brought up to date: {error}", port.name));
-                    continue;
-                }
-                outcome => outcome,
-            };
-            done.push((old, new));
-            if let Err(error) = outcome {
-                for (old, new) in &done {
-                    if let Err(error) = netlink::tap::configure(old, Some(new)) {
-                        tracing::error!(port = port.name, %error, "the tap could not be brought back");
-                    }
-                }
-                return Err(not_opened(&port.name, &error.into()));
-            }
-        }
-        Ok(())
     }
 
     /// Compiles and publishes what is meant and known now.
@@ -497,23 +382,24 @@ impl Switch {
         if !self.runtime.detach(id, &open.owners) {
             self.warn(format!("port \"{name}\": a PMD thread is stuck and still has a queue of the port"));
         }
+        self.devices.remove(open.ticket);
         self.learnt.forget_port(name);
         self.forget_queues(name);
         self.gone.note_port(name, open.stats.clone());
         let spec = open.spec.clone();
         drop(open);
-        vanish::remove_shared_tap(&spec);
+        keep::remove_shared_tap(&spec);
         tracing::info!(port = name, "port closed");
     }
 
     /// Ends everything; returns how many frame chunks did not come back.
     pub fn stop(mut self) -> usize {
         self.watcher = None;
-        let Self { runtime, ports, .. } = self;
+        let Self { runtime, ports, .. } = self; // devices are not watched any more
         let lost = runtime.stop(); // queues are closed by their threads
         let specs: Vec<PortSpec> = ports.values().map(|open| open.spec.clone()).collect();
         drop(ports); // programs are detached
-        specs.iter().for_each(vanish::remove_shared_tap);
+        specs.iter().for_each(keep::remove_shared_tap);
         lost
     }
 
@@ -528,5 +414,5 @@ impl Switch {
     }
 }
 
-/// How often devices are looked at.
+/// How often the control thread looks after things.
 pub const TICK: Duration = Duration::from_millis(500);

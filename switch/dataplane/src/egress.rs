@@ -183,6 +183,13 @@ impl Egress {
         self.moved.retain(|(moved, _)| *moved != port);
     }
 
+    /// What a port can carry has changed.
+    pub(crate) fn set_caps(&mut self, port: PortId, caps: Caps) {
+        if let Some(local) = self.ports.get_mut(port.index()).and_then(Option::as_mut) {
+            local.set_caps(caps);
+        }
+    }
+
     /// Gives a port's queues back, not closed: that may take time, which is not the packets'.
     pub(crate) fn detach(&mut self, port: PortId, pool: &mut FramePool, snapshot: &Snapshot) -> Vec<Queue> {
         self.dirty.retain(|dirty| *dirty != port);

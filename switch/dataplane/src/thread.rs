@@ -36,6 +36,15 @@ pub enum Command {
         /// Its counters.
         stats: Arc<PortStats>,
     },
+    /// What a port can carry has changed.
+    SetCaps {
+        /// The port.
+        port: PortId,
+        /// What it can carry from now on.
+        caps: Caps,
+    },
+    /// Only say that all commands before this one have been obeyed.
+    Barrier(Sender<()>),
     /// Give a port's queues back, to be closed by whoever asked. Sent after a snapshot without the port was published.
     Detach {
         /// The port.
@@ -358,6 +367,14 @@ impl PmdThread {
         let Pipeline { egress, pool, flows, .. } = &mut self.pipeline;
         match command {
             Command::Attach { port, id, queue, caps, stats } => egress.attach(port, id, queue, caps, stats),
+            Command::SetCaps { port, caps } => {
+                egress.set_caps(port, caps);
+                return;
+            }
+            Command::Barrier(reply) => {
+                let _ = reply.send(()); // nobody waits for it any more: just as well
+                return;
+            }
             Command::Detach { port, reply } => {
                 if let Err(unwanted) = reply.send(egress.detach(port, pool, &snapshot)) {
                     close_all(unwanted.into_inner(), pool); // nobody waits for them any more

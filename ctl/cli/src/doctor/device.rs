@@ -244,7 +244,7 @@ fn xdp(findings: &mut Findings, port: Option<&PortRow>, state: XdpState, program
         findings.note("its driver has no native XDP with redirection", remedy);
     }
     // A port that is up has its own program there.
-    let own = port.filter(|port| port.kind == PortKind::Xsk && port.state == "up");
+    let own = port.filter(|port| port.kind == PortKind::Xsk && port.is_open());
     if state.program != 0 && !programs.is_own(state.program) && own.is_none() {
         let name = programs.name(state.program);
         let found = format!("an XDP program of somebody else's, {name}, is attached");
@@ -413,14 +413,14 @@ mod tests {
 
     #[test]
     fn xdp_programs_of_others_are_in_the_way_of_xsk_and_before_the_rest() {
-        let removed = PortRow { state: "removed".into(), ..port(PortKind::Xsk, RoleSpec::Fabric) };
+        let waiting = PortRow { state: "waiting".into(), ..port(PortKind::Xsk, RoleSpec::Fabric) };
         let (xsk, packet) = (port(PortKind::Xsk, RoleSpec::Fabric), port(PortKind::Packet, RoleSpec::Pod));
         let problem = Some((Severity::Problem, "somebody else's, watcher, is attached"));
         for (program, port, expected) in [
             (0, None, None),
             (1, Some(&xsk), None),
             (7, Some(&xsk), None), // it is up: the kernel lets no two have a device
-            (7, Some(&removed), problem),
+            (7, Some(&waiting), problem),
             (7, None, problem),
             (8, None, Some((Severity::Problem, "somebody else's, number 8"))),
             (7, Some(&packet), Some((Severity::Note, "it sees packets before weft does"))),

@@ -2,10 +2,10 @@
 
 use weft_ctl_api::{
     client::ClientError,
-    fabric::{FabricShow, PeerList, PeerRow},
+    fabric::{FabricShow, PENDING, PeerList, PeerRow},
     history::{History, Moment},
     pmd::PmdList,
-    port::PortRow,
+    port::{self, PortRow},
     spec::RoleSpec,
 };
 
@@ -19,6 +19,9 @@ const BUSY_MOST: f64 = 90.0;
 const MEMORY_LEAST: usize = 10;
 /// A drop a second may be somebody's broadcast.
 const DROPS_MOST: f64 = 10.0;
+
+/// What to do about what is not known yet.
+const LOOK_AGAIN: &str = "look again in some seconds";
 
 /// Looks at it.
 pub(super) fn look(findings: &mut Findings, running: &mut Running) {
@@ -39,14 +42,25 @@ fn state(findings: &mut Findings, running: &Running) {
         );
         findings.problem(found, "restart weftd, and report what its log says of a panic");
     }
-    for port in running.ports.iter().filter(|port| port.state != "up") {
-        let found = format!("port {} is {}: {}", port.name, port.state, port.why);
-        findings.problem(found, "bring its device back, then: weftctl config reload");
-    }
+    running.ports.iter().for_each(|port| port_state(findings, port));
     // By size: when the few large chunks are used up, super-frames are lost, however much of the memory is free.
     for row in status.chunks.iter().filter(|row| row.free_percent() < MEMORY_LEAST) {
         let found = format!("{} of {} {} chunks of frame memory are free", row.free, row.total, row.size);
         findings.problem(found, "raise pmd.memory_mib and restart weftd");
+    }
+}
+
+/// A port that waits serves nobody. What a pod has made of its own device is for the pod to mend.
+fn port_state(findings: &mut Findings, port: &PortRow) {
+    let PortRow { name, role, state, why, .. } = port;
+    let found = format!("port {name} is {state}: {why}");
+    match state.as_str() {
+        port::UP => {}
+        port::DEGRADED if !matches!(role, RoleSpec::Host | RoleSpec::Fabric) => {
+            findings.note(found, "mend what it says in the pod's namespace; weftd notices by itself");
+        }
+        port::DEGRADED => findings.problem(found, "mend what it says; weftd notices by itself"),
+        _ => findings.problem(found, "mend what it says; weftd tries it again by itself"),
     }
 }
 
@@ -63,9 +77,12 @@ fn recent(findings: &mut Findings, running: &mut Running) -> Result<(), ClientEr
     }
     drops(findings, &minute);
     for thread in running.client.call(&PmdList {})?.threads {
-        if !thread.pinned && thread.alive {
+        if thread.pinned == Some(false) && thread.alive {
             let found = format!("the PMD thread for core {} could not be pinned to it", thread.core);
             findings.problem(found, "name cores that weftd may run on (pmd.cores; its cpuset)");
+        } else if thread.pinned.is_none() && thread.alive {
+            let found = format!("the PMD thread for core {} has not run yet", thread.core);
+            findings.note(found, "look again: a machine under load may take its time to run it");
         }
         if thread.flow_table_full > 0 {
             let found = format!(
@@ -124,7 +141,14 @@ fn fabric(findings: &mut Findings, running: &mut Running) -> Result<(), ClientEr
 fn ways(findings: &mut Findings, peers: &[PeerRow]) {
     let mut all_well = !peers.is_empty();
     for PeerRow { name, address, next_hop, state, bfd, .. } in peers {
-        if next_hop.is_none() {
+        if next_hop.is_none() && state == PENDING {
+            all_well = false;
+            findings.note(format!("the next hop to {name} ({address}) is not known yet"), LOOK_AGAIN);
+        } else if bfd.as_deref() == Some(PENDING) {
+            all_well = false;
+            findings
+                .note(format!("the BFD session with {name} ({address}) is not up yet, and new"), LOOK_AGAIN);
+        } else if next_hop.is_none() {
             all_well = false;
             let remedy = format!("look at its route and neighbour: ip route get {address}");
             findings.problem(format!("no next hop to {name} ({address}): {state}"), remedy);
@@ -146,7 +170,7 @@ fn fits(findings: &mut Findings, uplink: &str, peers: &[PeerRow], ports: &[PortR
     let known = peers.iter().filter(|peer| peer.mtu > 0); // others can't be reached
     let Some(narrowest) = known.min_by_key(|peer| peer.mtu) else { return };
     let room = narrowest.mtu;
-    let too_large = |port: &&PortRow| port.role == RoleSpec::Pod && port.state == "up" && port.mtu > room;
+    let too_large = |port: &&PortRow| port.role == RoleSpec::Pod && port.is_open() && port.mtu > room;
     let too_large: Vec<&PortRow> = ports.iter().filter(too_large).collect();
     let Some(largest) = too_large.iter().max_by_key(|port| port.mtu) else {
         return findings
@@ -217,6 +241,11 @@ mod tests {
         assert_eq!(found(|it| ways(it, &well)), [(Severity::Good, "2 peers, each with a next hop; ".into())]);
         assert_eq!(found(|it| ways(it, &[])), []);
         let down = PeerRow { bfd: Some("down".into()), ..peer("c", "192.0.2.3", 1450) };
+        // What has only just been asked is no fault.
+        let asked = PeerRow { state: PENDING.into(), ..peer("b", "192.0.2.2", 0) };
+        let young = PeerRow { bfd: Some(PENDING.into()), ..peer("c", "192.0.2.3", 1450) };
+        let notes = found(|it| ways(it, &[asked, young]));
+        assert!(notes.len() == 2 && notes.iter().all(|it| it.0 == Severity::Note), "{notes:?}");
         let ill = found(|it| ways(it, &[peer("b", "192.0.2.2", 0), down, peer("d", "192.0.2.4", 1450)]));
         assert_eq!(ill.len(), 2, "{ill:?}");
         assert!(ill.iter().all(|(severity, _)| *severity == Severity::Problem));
@@ -247,8 +276,8 @@ mod tests {
         ] {
             assert!(text.contains(says), "{says}: {text}");
         }
-        let removed = PortRow { state: "removed".into(), ..port("pod", RoleSpec::Pod, 9000) };
-        assert_eq!(found(|it| fits(it, "uplink", &peers, &[removed]))[0].0, Severity::Good);
+        let waiting = PortRow { state: port::WAITING.into(), ..port("pod", RoleSpec::Pod, 9000) };
+        assert_eq!(found(|it| fits(it, "uplink", &peers, &[waiting]))[0].0, Severity::Good);
         assert_eq!(found(|it| fits(it, "uplink", &peers[2..], &pods(&[9000]))), []);
     }
 }

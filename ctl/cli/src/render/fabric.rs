@@ -8,6 +8,10 @@ impl Render for FabricReply {
     fn render(&self) -> String {
         let [v4, v6] = self.overhead;
         let overhead = if v4 == 0 { "none".into() } else { format!("{v4} bytes over IPv4, {v6} over IPv6") };
+        let pending = match self.pending {
+            0 => String::new(),
+            pending => format!(", {pending} not known yet"),
+        };
         lines(&[
             ("mode", self.mode.to_string()),
             (
@@ -19,7 +23,7 @@ impl Render for FabricReply {
             ("UDP port", dash(self.udp_port)),
             ("addresses", join(&self.addresses)),
             ("MAC in tunnels", self.mac.to_string()),
-            ("peers", format!("{}, {} of them reachable", self.peers, self.reachable)),
+            ("peers", format!("{}, {} of them reachable{pending}", self.peers, self.reachable)),
             ("path MTU messages", messages(&self.path_mtu_messages)),
         ])
     }

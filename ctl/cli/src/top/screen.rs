@@ -62,10 +62,8 @@ fn head_lines(state: &State, data: &Data, problem: Option<&str>) -> Vec<Line<'st
             let dead = format!(" {} PMD thread(s) DEAD: restart weftd ", status.threads_dead);
             first.push(Span::from(dead).white().on_red());
         }
-        if status.ports_removed > 0 {
-            first.push(
-                Span::from(format!(" {} port(s) wait for their device", status.ports_removed)).yellow(),
-            );
+        if status.ports_waiting > 0 {
+            first.push(Span::from(format!(" {} port(s) wait to be opened", status.ports_waiting)).yellow());
         }
     } else {
         first.push(time);

@@ -72,7 +72,8 @@ fn data() -> Data {
             threads: 1,
             threads_dead: 0,
             ports: 2,
-            ports_removed: 1,
+            ports_waiting: 1,
+            ports_degraded: 0,
             networks: 1,
             endpoints: 2,
             rules: 0,
@@ -92,7 +93,7 @@ fn data() -> Data {
         },
         reaches_s: 300,
         now_ms: 60_000,
-        ports: vec![port("web", "up"), port("db", "removed")],
+        ports: vec![port("web", "up"), port("db", "waiting")],
         endpoints: vec![endpoint("default/web"), endpoint("default/side")],
         meanings: vec![("spoofed".into(), "not its own address".into())],
         graph: (0..20).map(|i| Step { at_ms: i * 5000, packets_per_second: i as f64 }).collect(),
@@ -109,7 +110,7 @@ fn drawn(state: &State, data: &Data, width: u16, height: u16) -> String {
 #[test]
 fn each_view_shows_its_rows() {
     for (view, shows) in [
-        (View::Ports, &["RX BIT/S▼", "web", "12.35 k", "8.00 M", "42", "removed: device gone"][..]),
+        (View::Ports, &["RX BIT/S▼", "web", "12.35 k", "8.00 M", "42", "waiting: device gone"][..]),
         (View::Pmd, &["BUSY %▼", "97.0", "5.0", "90.0", "web:0"]),
         (View::Endpoints, &["default/web", "web (shared by 2)", "share a port all show what the port did"]),
         (View::Flows, &["not looked yet"]),

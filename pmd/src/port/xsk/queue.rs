@@ -69,10 +69,11 @@ fn shared<T: Copy>(map: &RingMap) -> Shared<T> {
     unsafe { Shared::new(map.producer().cast(), map.consumer().cast(), map.slots(), super::RING) }
 }
 
+/// Ethernet and two VLAN tags.
+const L2: usize = 14 + 8;
+
 impl XskQueue {
     pub(super) fn new(socket: Socket, mtu: u32, memory: Arc<Memory>) -> Self {
-        /// Ethernet and two VLAN tags.
-        const L2: usize = 14 + 8;
         Self {
             fill: Producer::new(shared(&socket.fill)),
             completion: Consumer::new(shared(&socket.completion)),
@@ -356,6 +357,10 @@ impl PortQueue for XskQueue {
 
     fn is_sending(&self) -> bool {
         self.tx.unread() > 0
+    }
+
+    fn set_mtu(&mut self, mtu: u32) {
+        self.frame_max = mtu as usize + L2;
     }
 
     fn close(&mut self, pool: &mut FramePool) {

@@ -108,7 +108,7 @@ fn ports(switch: &Switch, families: &mut Families) {
             vec![label("port", &port.name), label("kind", port.spec.kind), label("role", port.spec.role)];
         (labels, Value::Gauge(f64::from(u8::from(switch.ports.contains_key(&port.name)))))
     });
-    let help = "1 if the port is open, 0 if it waits for its device";
+    let help = "1 if the port is open, 0 if it waits to be opened";
     families.add(Kind::Gauge, "weft_port_up", help, up.collect());
     for (name, help, read) in PORTS {
         let row =
@@ -273,7 +273,7 @@ fn rules_and_peers(switch: &Switch, families: &mut Families) {
         let Some(view) = switch.peer_id(&peer.name).and_then(|id| snapshot.peer(id)) else { continue };
         let labels = || vec![label("peer", &peer.name)];
         peers[0].push((labels(), Value::Gauge(f64::from(u8::from(view.hop.is_some())))));
-        if let Some((state, _)) = switch.bfd_session(peer.address) {
+        if let Some((Some(state), _)) = switch.bfd_session(peer.address) {
             sessions.push((labels(), Value::Gauge(f64::from(u8::from(state == State::Up)))));
         }
         let mut sums = [0; 4];

@@ -29,8 +29,14 @@ use weft_wire::Mac;
 
 use super::route_to;
 
-/// MACs to reach other nodes by, by the nodes' addresses. A node whose next hop is not resolved is not in it.
-pub type NextHops = BTreeMap<IpAddr, Mac>;
+/// How the kernel reaches other nodes, by their addresses. A node that is in neither is being asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NextHops {
+    /// MACs to reach them by.
+    pub macs: BTreeMap<IpAddr, Mac>,
+    /// Those that can't be reached: no route leads there over the interface, or nobody has answered for the next hop.
+    pub failed: BTreeSet<IpAddr>,
+}
 
 /// Keeps looking; stops when dropped.
 #[derive(Debug)]
@@ -82,11 +88,11 @@ async fn follow(
         [MulticastGroup::Neigh, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route, MulticastGroup::Link];
     let (connection, handle, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
     tokio::spawn(connection);
-    let (mut seen, mut known) = (Seen::default(), None);
+    let (mut seen, mut known, mut silent) = (Seen::default(), None, BTreeSet::new());
     let mut refresh = Instant::now() + REFRESH;
     loop {
         let wanted = targets.borrow_and_update().clone();
-        let now = seen.look(&handle, ifindex, &wanted).await;
+        let now = seen.look(&handle, ifindex, &wanted, &mut silent).await;
         if known.as_ref() != Some(&now) {
             changed(now.clone());
             known = Some(now);
@@ -110,7 +116,17 @@ async fn follow(
     }
 }
 
-type Neighbours = BTreeMap<IpAddr, (Option<Mac>, bool)>;
+/// What the kernel knows of a neighbour.
+#[derive(Debug, Clone, Copy, Default)]
+struct Neighbour {
+    mac: Option<Mac>,
+    /// Confirmed lately, or being confirmed.
+    is_fresh: bool,
+    /// It was asked for, and did not answer.
+    is_silent: bool,
+}
+
+type Neighbours = BTreeMap<IpAddr, Neighbour>;
 
 /// What the kernel has said, as long as nothing says otherwise.
 #[derive(Debug, Default)]
@@ -135,8 +151,15 @@ impl Seen {
         }
     }
 
-    /// Looks up what is not known, and has the kernel resolve or confirm what it does not know well.
-    async fn look(&mut self, handle: &Handle, ifindex: u32, targets: &BTreeSet<IpAddr>) -> NextHops {
+    /// Looks up what is not known, and has the kernel resolve or confirm what it does not know well. `silent`: nodes whose
+    /// next hop has not answered since it was last known; it is asked for again and again.
+    async fn look(
+        &mut self,
+        handle: &Handle,
+        ifindex: u32,
+        targets: &BTreeSet<IpAddr>,
+        silent: &mut BTreeSet<IpAddr>,
+    ) -> NextHops {
         self.routes.retain(|target, _| targets.contains(target));
         for target in targets {
             if !self.routes.contains_key(target) {
@@ -147,16 +170,28 @@ impl Seen {
             Some(neighbours) => neighbours,
             None => neighbours(handle, ifindex).await,
         };
-        let (mut hops, mut to_ask) = (NextHops::new(), BTreeSet::new());
+        let (mut hops, mut to_ask) = (NextHops::default(), BTreeSet::new());
+        silent.retain(|target| targets.contains(target));
         for (target, next) in &self.routes {
-            let Some(next) = next else { continue };
-            let (mac, is_fresh) = neighbours.get(next).copied().unwrap_or_default();
-            hops.extend(mac.map(|mac| (*target, mac)));
+            let Some(next) = next else {
+                hops.failed.insert(*target);
+                continue;
+            };
+            let Neighbour { mac, is_fresh, is_silent } = neighbours.get(next).copied().unwrap_or_default();
+            match mac {
+                Some(mac) => {
+                    hops.macs.insert(*target, mac);
+                    silent.remove(target);
+                }
+                None if is_silent => drop(silent.insert(*target)),
+                None => {}
+            }
             if mac.is_none() || !is_fresh {
                 to_ask.insert(*next);
             }
         }
         self.neighbours = Some(neighbours);
+        hops.failed.extend(silent.iter());
         for next in to_ask {
             ask(handle, ifindex, next).await;
         }
@@ -207,7 +242,8 @@ async fn neighbours(handle: &Handle, ifindex: u32) -> Neighbours {
             _ => (false, false),
         };
         if let Some(address) = address {
-            table.insert(address, (mac.filter(|_| is_usable), is_fresh));
+            let is_silent = entry.header.state == NeighbourState::Failed;
+            table.insert(address, Neighbour { mac: mac.filter(|_| is_usable), is_fresh, is_silent });
         }
     }
     table

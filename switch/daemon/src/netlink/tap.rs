@@ -20,7 +20,7 @@ use rtnetlink::{
 use weft_pmd::{Gso, Netns};
 use weft_wire::Mac;
 
-use super::{NetlinkError, index_of, with_handle};
+use super::{NetlinkError, index_of, place_of, with_handle};
 
 /// Where a tap goes, and what it looks like there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,15 +76,12 @@ fn refused(
     move |source| NetlinkError::Refused { step, device: device.to_owned(), source: Box::new(source), remedy }
 }
 
-/// Moves a new tap from weftd's namespace to its own, and configures it.
-pub fn place(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
+/// Moves a new tap from weftd's namespace to its own, and configures it as far as can be: returns what could not be done.
+pub fn place(ifindex: u32, placement: &Placement) -> Result<Vec<NetlinkError>, NetlinkError> {
     let device = &placement.device;
     let netns = placement.netns.as_ref();
     let file = netns.map(Netns::open).transpose();
-    let file = file.map_err(|source| NetlinkError::Io {
-        place: netns.map_or(String::new(), |netns| netns.path().display().to_string()),
-        source,
-    })?;
+    let file = file.map_err(|source| NetlinkError::Io { place: place_of(netns), source })?;
     with_handle(None, |handle| async move {
         // What its kernel may leave to be cut: more would be refused when it comes.
         let segments = LinkAttribute::GsoMaxSegs(Gso::TCP_MOST as u32);
@@ -94,10 +91,14 @@ pub fn place(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
             Some(file) => message.setns_by_fd(file.as_raw_fd()),
             None => message,
         };
-        let remedy = "the namespace has a device of this name already: remove it, or choose another";
-        handle.link().set(message.build()).execute().await.map_err(refused("placing the tap", device, remedy))
+        handle.link().set(message.build()).execute().await.map_err(|error| match kind_of(&error) {
+            Some(io::ErrorKind::AlreadyExists) => {
+                NetlinkError::Taken { place: place_of(netns), device: device.clone() }
+            }
+            _ => refused("placing the tap", device, "see ip-link(8)")(error),
+        })
     })?;
-    configure(placement, None)
+    configure(placement, None, None)
 }
 
 /// Removes a tap that is still there though weftd has let it go. True: it was.
@@ -117,74 +118,127 @@ pub fn remove(netns: Option<&Netns>, device: &str) -> Result<bool, NetlinkError>
     })
 }
 
-/// Brings a placed tap's MAC, MTU, addresses and routes to what they should be. What `old` had and is no longer wanted goes;
-/// what others put there is left alone.
-pub fn configure(placement: &Placement, old: Option<&Placement>) -> Result<(), NetlinkError> {
-    let device = placement.device.as_str();
+/// Brings a placed tap's MAC, MTU, addresses and routes to what they should be, whatever it is called by now if its index is
+/// known. What `old` had and is no longer wanted goes; what others put there is left alone. One thing that can't be done keeps
+/// no other from being done: returns all that could not. An error: it could not even be tried.
+pub fn configure(
+    placement: &Placement,
+    index: Option<u32>,
+    old: Option<&Placement>,
+) -> Result<Vec<NetlinkError>, NetlinkError> {
     with_handle(placement.netns.as_ref(), |handle| async move {
-        let index = index_of(&handle, device).await?;
-        if placement.netns.is_some()
-            && let Ok(lo) = index_of(&handle, "lo").await
-        {
-            let up = LinkUnspec::new_with_index(lo).up().build();
-            handle.link().set(up).execute().await.map_err(refused("bringing lo up", "lo", "see dmesg"))?;
-        }
-        let mut message = LinkUnspec::new_with_index(index).mtu(placement.mtu).up();
-        if let Some(mac) = placement.mac {
-            message = message.address(mac.0.to_vec());
-        }
-        let remedy = "check the port's mtu and mac";
-        handle.link().set(message.build()).execute().await.map_err(refused(
-            "setting up the tap",
-            device,
-            remedy,
-        ))?;
+        let index = match index {
+            Some(index) => index,
+            None => index_of(&handle, &placement.device).await?,
+        };
+        let mut short = bring_up(&handle, index, placement).await?;
         if let Some(old) = old {
-            remove_unwanted(&handle, index, old, placement).await?;
+            short.extend(remove_unwanted(&handle, index, old, placement).await);
         }
-        for address in &placement.addresses {
-            add_address(&handle, index, *address).await.map_err(refused(
-                "adding an address",
-                device,
-                "see ip-address(8)",
-            ))?;
-        }
-        let own = own_routes(&handle, index).await;
-        for route in placement.routes() {
-            add_route(&handle, index, device, &route, own.contains(&route.prefix)).await?;
-        }
-        Ok(())
+        short.extend(add_all(&handle, index, placement).await);
+        Ok(short)
     })
 }
 
-/// Routes go first: without their source address, some go by themselves and some stay.
-async fn remove_unwanted(
+/// Each of MTU, MAC and state by itself: what the namespace's owner has done to one keeps no other from being set.
+async fn bring_up(
     handle: &Handle,
     index: u32,
-    old: &Placement,
-    new: &Placement,
-) -> Result<(), NetlinkError> {
-    let (device, own, wanted) = (new.device.as_str(), own_routes(handle, index).await, new.routes());
+    placement: &Placement,
+) -> Result<Vec<NetlinkError>, NetlinkError> {
+    let device = placement.device.as_str();
+    let mut steps = Vec::new();
+    if placement.netns.is_some()
+        && let Ok(lo) = index_of(handle, "lo").await
+    {
+        steps.push(("bringing lo up", "lo", "see dmesg", LinkUnspec::new_with_index(lo).up()));
+    }
+    let link = || LinkUnspec::new_with_index(index);
+    steps.push(("setting its MTU", device, "check the port's mtu", link().mtu(placement.mtu)));
+    if let Some(mac) = placement.mac {
+        steps.push(("setting its MAC", device, "check the port's mac", link().address(mac.0.to_vec())));
+    }
+    steps.push(("bringing it up", device, "see dmesg", link().up()));
+    let mut short = Vec::new();
+    for (step, device, remedy, message) in steps {
+        match handle.link().set(message.build()).execute().await {
+            Err(error) if errno_of(&error) == Some(NO_DEVICE) => {
+                return Err(NetlinkError::NoDevice(device.to_owned()));
+            }
+            outcome => short.extend(outcome.err().map(refused(step, device, remedy))),
+        }
+    }
+    Ok(short)
+}
+
+/// Addresses, and the routes that need them.
+async fn add_all(handle: &Handle, index: u32, placement: &Placement) -> Vec<NetlinkError> {
+    let device = placement.device.as_str();
+    let (mut short, mut has_ipv6) = (Vec::new(), true);
+    for address in &placement.addresses {
+        match add_address(handle, index, *address).await {
+            Err(error) if address.addr().is_ipv6() && is_without_ipv6(&error, placement) => has_ipv6 = false,
+            outcome => {
+                short.extend(outcome.err().map(refused("adding an address", device, "see ip-address(8)")));
+            }
+        }
+    }
+    let mut own = None;
+    for route in placement.routes().iter().filter(|route| has_ipv6 || route.prefix.addr().is_ipv4()) {
+        short.extend(add_route(handle, index, device, route, &mut own).await.err());
+    }
+    if !has_ipv6 {
+        short.push(NetlinkError::NoIpv6(device.to_owned()));
+    }
+    short
+}
+
+/// Whether the device has no IPv6 at all: EACCES with disable_ipv6, EOPNOTSUPP without the module, EINVAL where the MTU is
+/// less than every IPv6 link must carry (RFC 8200 §5).
+fn is_without_ipv6(error: &rtnetlink::Error, placement: &Placement) -> bool {
+    const IPV6_MTU_MIN: u32 = 1280;
+    match kind_of(error) {
+        Some(io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => true,
+        Some(io::ErrorKind::InvalidInput) => placement.mtu < IPV6_MTU_MIN,
+        _ => false,
+    }
+}
+
+/// ENODEV.
+const NO_DEVICE: i32 = 19;
+
+fn errno_of(error: &rtnetlink::Error) -> Option<i32> {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io().raw_os_error(),
+        _ => None,
+    }
+}
+
+/// Routes go first: without their source address, some go by themselves and some stay. Returns what could not be removed.
+async fn remove_unwanted(handle: &Handle, index: u32, old: &Placement, new: &Placement) -> Vec<NetlinkError> {
+    let (device, wanted, mut short) = (new.device.as_str(), new.routes(), Vec::new());
+    let mut unwanted = old.routes();
+    unwanted.retain(|old| !wanted.iter().any(|new| (new.prefix, new.gateway) == (old.prefix, old.gateway)));
+    let own = if unwanted.is_empty() { BTreeSet::new() } else { own_routes(index).await };
     let failed = refused("removing a route", device, "see ip-route(8)");
     // Whoever needs another goes before it.
-    for route in old.routes().iter().rev() {
-        let stays = wanted.iter().any(|new| (new.prefix, new.gateway) == (route.prefix, route.gateway));
-        if stays || !own.contains(&route.prefix) {
-            continue;
-        }
-        let message = route_message(index, route).map_err(&failed)?;
-        handle.route().del(message).execute().await.map_err(&failed)?;
+    for route in unwanted.iter().rev().filter(|route| own.contains(&route.prefix)) {
+        let outcome = match route_message(index, route) {
+            Ok(message) => handle.route().del(message).execute().await,
+            Err(error) => Err(error),
+        };
+        short.extend(outcome.err().map(&failed));
     }
     for address in old.addresses.iter().filter(|address| !new.addresses.contains(address)) {
         let message = handle.address().add(index, address.addr(), address.prefix_len()).message_mut().clone();
         match handle.address().del(message).execute().await {
             Err(error) if kind_of(&error) != Some(io::ErrorKind::AddrNotAvailable) => {
-                return Err(refused("removing an address", device, "see ip-address(8)")(error));
+                short.push(refused("removing an address", device, "see ip-address(8)")(error));
             }
             _ => {}
         }
     }
-    Ok(())
+    short
 }
 
 fn kind_of(error: &rtnetlink::Error) -> Option<io::ErrorKind> {
@@ -205,13 +259,19 @@ async fn add_address(handle: &Handle, index: u32, address: IpNet) -> Result<(), 
     request.execute().await
 }
 
-/// What is routed over the device by the main table.
-async fn own_routes(handle: &Handle, index: u32) -> BTreeSet<IpNet> {
+/// What is routed over the device by the main table. The kernel picks it out: a namespace may have many routes.
+async fn own_routes(index: u32) -> BTreeSet<IpNet> {
     let mut own = BTreeSet::new();
+    let Ok((connection, handle, _)) = rtnetlink::new_connection_with_strict_check() else { return own };
+    tokio::spawn(connection);
     let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
     let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
-    for (everything, any) in [(v4, IpAddr::from([0_u8; 4])), (v6, IpAddr::from([0_u8; 16]))] {
-        let mut routes = std::pin::pin!(handle.route().get(everything).execute());
+    for (mut wanted, any) in [(v4, IpAddr::from([0_u8; 4])), (v6, IpAddr::from([0_u8; 16]))] {
+        wanted.header.protocol = Default::default();
+        wanted.header.scope = Default::default();
+        wanted.header.kind = Default::default();
+        wanted.attributes.push(RouteAttribute::Oif(index));
+        let mut routes = std::pin::pin!(handle.route().get(wanted).execute());
         while let Ok(Some(route)) = routes.try_next().await {
             let leads_here = route.attributes.contains(&RouteAttribute::Oif(index));
             if leads_here && route.header.table == RouteHeader::RT_TABLE_MAIN {
@@ -247,13 +307,14 @@ fn route_message(index: u32, route: &Route) -> Result<RouteMessage, rtnetlink::E
     Ok(builder.build())
 }
 
-/// Only a route that leads over this tap already is replaced: all others are the node's, or the pod's, own.
+/// Only a route that leads over this tap already (one of `own`, looked up when it matters) is replaced: all others are the
+/// node's, or the pod's, own.
 async fn add_route(
     handle: &Handle,
     index: u32,
     device: &str,
     route: &Route,
-    is_own: bool,
+    own: &mut Option<BTreeSet<IpNet>>,
 ) -> Result<(), NetlinkError> {
     let remedy = if route.gateway.is_some() {
         "an address of the gateway's family must be on the device"
@@ -261,8 +322,19 @@ async fn add_route(
         "see ip-route(8)"
     };
     let failed = refused("adding a route", device, remedy);
-    let request = handle.route().add(route_message(index, route).map_err(&failed)?);
-    let outcome = if is_own { request.replace().execute().await } else { request.execute().await };
+    let message = route_message(index, route).map_err(&failed)?;
+    let mut outcome = handle.route().add(message.clone()).execute().await;
+    let exists = |outcome: &Result<(), _>| {
+        outcome.as_ref().err().and_then(kind_of) == Some(io::ErrorKind::AlreadyExists)
+    };
+    if exists(&outcome) {
+        if own.is_none() {
+            *own = Some(own_routes(index).await);
+        }
+        if own.as_ref().is_some_and(|own| own.contains(&route.prefix)) {
+            outcome = handle.route().add(message).replace().execute().await;
+        }
+    }
     outcome.map_err(|error| match (kind_of(&error), route.source) {
         (Some(io::ErrorKind::AlreadyExists), _) => {
             NetlinkError::Routed { prefix: route.prefix, device: device.to_owned() }

@@ -152,13 +152,14 @@ fn networks(old: &Desired, new: &Desired) -> Vec<Effect> {
 /// Taps that stay open and look different.
 fn taps(switch: &Switch, new: &Desired, changes: &[Change]) -> Vec<Effect> {
     let old = &switch.desired;
+    let (mtu_was, mtu_is) = (ports::pod_mtu(old), ports::pod_mtu(new));
     let mut effects = Vec::new();
     for (index, port) in new.ports.iter().enumerate() {
         let reopens = changes.iter().any(|change| change.noun == "port" && change.name == port.name);
         let is_open_tap = port.spec.kind == PortKind::Tap && switch.ports.contains_key(&port.name);
         let before = old.ports.iter().position(|before| before.name == port.name);
         let Some(before) = before.filter(|_| is_open_tap && !reopens) else { continue };
-        let (was, is) = (ports::placement(old, before), ports::placement(new, index));
+        let (was, is) = (ports::placement(old, before, mtu_was), ports::placement(new, index, mtu_is));
         effects.extend(tap(&port.name, &was, &is));
     }
     effects

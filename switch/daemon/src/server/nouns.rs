@@ -28,7 +28,9 @@ impl Session {
         let (name, kind) = (port.name.clone(), port.kind);
         self.change(
             |switch| {
-                let open = &switch.ports[&name];
+                let Some(open) = switch.ports.get(&name) else {
+                    return format!("port {name} ({kind}) added: it waits until it can be opened");
+                };
                 let cores: Vec<String> = open
                     .owners
                     .iter()

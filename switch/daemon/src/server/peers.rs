@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use weft_ctl_api::{
     Code, Done, Error,
-    fabric::{FabricReply, PathMtuMessages, PathMtuSource, PeerDetails, PeerRow, PeerRows},
+    fabric::{FabricReply, PENDING, PathMtuMessages, PathMtuSource, PeerDetails, PeerRow, PeerRows},
     spec::{FabricMode, FabricSpec, PeerSpec},
 };
 use weft_dataplane::{
@@ -48,6 +48,7 @@ impl Session {
                 .flatten()
                 .filter(|peer| peer.hop.is_some())
                 .count(),
+            pending: desired.peers.iter().filter(|peer| switch.is_being_resolved(peer.address)).count(),
             path_mtu_messages: self.path_mtu_messages(),
         }
     }
@@ -126,10 +127,15 @@ impl Session {
         PeerRow {
             name: peer.name.clone(),
             address: peer.address,
-            state: if is_reachable { "up" } else { "unresolved" }.into(),
+            state: match is_reachable {
+                true => "up",
+                false if self.switch.is_being_resolved(peer.address) => PENDING,
+                false => "unresolved",
+            }
+            .into(),
             next_hop: self.switch.next_hop(peer.address),
             mtu: id.and_then(|id| snapshot.mtu_to(id, None)).unwrap_or(0),
-            bfd: session.map(|(state, _)| state.to_string()),
+            bfd: session.map(|(state, _)| state.map_or(PENDING.into(), |state| state.to_string())),
             bfd_since_ms: session.and_then(|(_, since)| Some(since?.as_millis() as u64)),
             heard_ms: self.switch.heard_of(&peer.name).map(|ago| ago.as_millis() as u64),
             tx_packets: sum(|row| row.tx_packets.get()),

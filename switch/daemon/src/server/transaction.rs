@@ -91,7 +91,7 @@ impl Session {
             Err(_) => None,
         };
         let before = self.switch.config.clone();
-        let mut warnings = self.switch.apply(config, Retry::Removed)?;
+        let mut warnings = self.switch.apply(config, Retry::Waiting)?;
         match prepared {
             Some(prepared) => {
                 if let Err(error) = self.state.commit_startup(prepared) {
@@ -115,7 +115,7 @@ impl Session {
         let kept = self.state.startup_bytes();
         let prepared = self.state.prepare_startup(&self.file_text(), &before)?;
         self.state.commit_startup(prepared)?;
-        let mut warnings = match self.switch.apply(config, Retry::Removed) {
+        let mut warnings = match self.switch.apply(config, Retry::Waiting) {
             Ok(warnings) => warnings,
             Err(error) => {
                 self.state.restore_startup(kept)?;

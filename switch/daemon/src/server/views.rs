@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use weft_ctl_api::{
     Error,
     pmd::{PmdRow, PmdRows, StageRow},
-    port::{PortDetails, PortRow},
+    port::{self, PortDetails, PortRow},
     stats::{QueueStats, Stats, StatsReply},
     status::{ChunkRow, StatusReply},
 };
@@ -17,6 +17,7 @@ use weft_pmd::PoolSize;
 use weft_wire::{Mac, ThreadId};
 
 use super::{Session, not_found};
+use crate::switch::PortState;
 
 /// `pmd list` tells of so long.
 const PMD_WINDOW: Duration = Duration::from_secs(10);
@@ -91,7 +92,8 @@ impl Session {
             threads: switch.runtime.threads.len(),
             threads_dead: switch.runtime.threads.iter().filter(|thread| !thread.is_alive()).count(),
             ports: switch.desired.ports.len(),
-            ports_removed: switch.removed.len(),
+            ports_waiting: switch.waiting.len(),
+            ports_degraded: switch.ports.values().filter(|open| !open.shortcomings().is_empty()).count(),
             networks: switch.desired.networks.len(),
             endpoints: switch.desired.endpoints.len(),
             rules: switch.desired.rules.len(),
@@ -108,23 +110,28 @@ impl Session {
 
     pub(super) fn port_row(&self, index: usize) -> PortRow {
         let switch = &self.switch;
-        let port = &switch.desired.ports[index];
-        let spec = &port.spec;
-        let open = switch.ports.get(&port.name);
+        let wanted = &switch.desired.ports[index];
+        let spec = &wanted.spec;
+        let open = switch.ports.get(&wanted.name);
         let core = |owner: &ThreadId| switch.runtime.threads[owner.index()].core;
-        let removed = switch.removed.get(&port.name);
+        let (state, short) = match switch.port_state(&wanted.name) {
+            PortState::Up => (port::UP, None),
+            PortState::Degraded(why) => (port::DEGRADED, Some(why)),
+            PortState::Waiting(why) => (port::WAITING, Some(why)),
+        };
+        let mode_why = open.map(|open| open.info.why.clone()).filter(|why| !why.is_empty());
         PortRow {
-            name: port.name.clone(),
+            name: wanted.name.clone(),
             kind: spec.kind,
             role: spec.role,
             device: spec.device.clone(),
             netns: spec.netns.clone(),
-            state: if open.is_some() { "up" } else { "removed" }.into(),
+            state: state.into(),
             mac: open.map(|open| open.info.mac).filter(|mac| *mac != Mac::ZERO),
             mtu: open.map_or(0, |open| open.info.caps.mtu),
             cores: open.map(|open| open.owners.iter().map(core).collect()).unwrap_or_default(),
             mode: open.map(|open| open.info.mode.clone()).unwrap_or_default(),
-            why: open.map(|open| open.info.why.clone()).or(removed.cloned()).unwrap_or_default(),
+            why: short.into_iter().chain(mode_why).collect::<Vec<_>>().join("; "),
         }
     }
 
@@ -214,7 +221,7 @@ impl Session {
         PmdRow {
             core: thread.core,
             alive: thread.is_alive(),
-            pinned: thread.pinned.load(std::sync::atomic::Ordering::Acquire),
+            pinned: thread.pinned.get().copied(),
             queues: queues.collect(),
             busy_percent: 100.0 * share(passed.busy_cycles, passed.cycles).min(1.0),
             cycles_per_packet: share(passed.busy_cycles, passed.packets),

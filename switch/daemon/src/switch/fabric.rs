@@ -75,8 +75,10 @@ pub(super) struct PeerWatch {
     pub(super) path_mtus_wait: Option<Instant>,
     /// Names, by number; a number that is free is the next peer's.
     names: Vec<Option<String>>,
-    /// What watches them, and what it was told to.
-    bfd: Option<(Watched, bfd::Watcher)>,
+    /// Those that can't be reached, as far as is known, by address.
+    failed: BTreeSet<IpAddr>,
+    /// What watches them, what it was told to, and since when it does.
+    bfd: Option<(Watched, bfd::Watcher, Instant)>,
     /// Why they can't be watched.
     bfd_error: Option<String>,
     /// Where sessions stand, and since when.
@@ -148,6 +150,8 @@ impl Switch {
 
     /// The kernel reaches other nodes another way than before.
     pub fn set_next_hops(&mut self, hops: nexthop::NextHops) {
+        let nexthop::NextHops { macs: hops, failed } = hops;
+        self.peer_watch.failed = failed;
         if hops == self.facts.next_hops {
             return;
         }
@@ -174,7 +178,7 @@ impl Switch {
             peers: self.desired.peers.iter().map(|peer| peer.address).collect(),
         });
         let watch = &mut self.peer_watch;
-        if watch.bfd.as_ref().map(|(watched, _)| watched) == wanted.as_ref() {
+        if watch.bfd.as_ref().map(|(watched, ..)| watched) == wanted.as_ref() {
             return;
         }
         watch.bfd = None;
@@ -190,7 +194,7 @@ impl Switch {
         };
         match bfd::watch(place, &wanted.own, wanted.peers.clone(), wanted.settings, changed) {
             Ok(watcher) => {
-                watch.bfd = Some((wanted, watcher));
+                watch.bfd = Some((wanted, watcher, Instant::now()));
                 watch.bfd_error = None;
             }
             // Tried again at every tick: an address may not be there yet. Said once.
@@ -217,11 +221,25 @@ impl Switch {
         }
     }
 
-    /// Where a peer's BFD session stands, and since when, if it is watched.
-    pub fn bfd_session(&self, peer: IpAddr) -> Option<(bfd::State, Option<Duration>)> {
+    /// Where a peer's BFD session stands, if that is known yet, and since when, if it is watched.
+    pub fn bfd_session(&self, peer: IpAddr) -> Option<(Option<bfd::State>, Option<Duration>)> {
+        /// It takes three packets for a session to come up, and it sends one a second until then (RFC 5880 §6.8.3).
+        const FIRST: Duration = Duration::from_secs(4);
         self.desired.bfd?;
-        let session = self.peer_watch.sessions.get(&peer);
-        Some(session.map_or((bfd::State::Down, None), |(state, since)| (*state, Some(since.elapsed()))))
+        let session = self.peer_watch.sessions.get(&peer).map(|(state, since)| (*state, since.elapsed()));
+        let is_new = self.peer_watch.bfd.as_ref().is_some_and(|(.., since)| since.elapsed() < FIRST);
+        Some(match session {
+            Some((state, since)) if state == bfd::State::Up || !is_new => (Some(state), Some(since)),
+            _ if is_new => (None, None),
+            _ => (Some(bfd::State::Down), None),
+        })
+    }
+
+    /// Whether it is not known yet whether an address of the underlay can be reached: the kernel is being asked.
+    pub fn is_being_resolved(&self, address: IpAddr) -> bool {
+        let is_known =
+            self.facts.next_hops.contains_key(&address) || self.peer_watch.failed.contains(&address);
+        self.watcher.is_some() && !is_known
     }
 
     /// Counters of other nodes and flood limits live on as long as their nouns do.

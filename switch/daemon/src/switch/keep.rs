@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use weft_ctl_api::spec::PortSpec;
+use weft_ctl_api::spec::{PortKind, PortSpec, QueuesSpec};
 
 use super::Switch;
-use crate::{desired::Desired, ports};
+use crate::{desired::Desired, netlink, ports};
 
 /// Ports looked after at each tick, in turn: each is asked for its filter by netlink, under the kernel's one lock for devices,
 const PER_TICK: usize = 8;
@@ -57,25 +57,16 @@ impl Switch {
     }
 
     /// Keeps devices from the node's stack whose ports are not open: one that has come back, or the next of its name, is some
-    /// pod's.
-    pub(super) fn keep_removed(&self) {
-        if self.removed.is_empty() {
-            return;
-        }
-        let removed = self.desired.ports.iter().filter(|port| self.removed.contains_key(&port.name));
-        for port in removed.filter(|port| ports::is_kept(&port.spec)) {
-            match ports::keep(&port.spec) {
-                Ok(true) => {
-                    tracing::warn!(
-                        port = port.name,
-                        "its device is there: kept from the node's stack; a reload opens the port"
-                    );
-                }
+    /// pod's, and must not be open until the port is tried again.
+    pub(super) fn keep_waiting(&self) {
+        let idle = |waiting: &&super::Waiting| !waiting.at_work && ports::is_kept(&waiting.spec);
+        for waiting in self.waiting.values().filter(idle) {
+            let port = &waiting.spec.name;
+            match ports::keep(&waiting.spec) {
+                Ok(true) => tracing::info!(port, "its device is there: kept from the node's stack"),
                 Ok(false) => {}
                 Err(error) if error.is_absence() => {}
-                Err(error) => {
-                    tracing::warn!(port = port.name, %error, "its device is open to the node's stack")
-                }
+                Err(error) => tracing::warn!(port, %error, "its device is open to the node's stack"),
             }
         }
     }
@@ -99,5 +90,20 @@ impl Switch {
                 }
             }
         }
+    }
+}
+
+/// A tap of several queues stays where it is if somebody there has attached a queue of their own, or told it to: it goes all the
+/// same, or its name would be taken when the port is opened again.
+pub(super) fn remove_shared_tap(spec: &PortSpec) {
+    let (PortKind::Tap, QueuesSpec::Count(2..), Some(device)) = (spec.kind, &spec.queues, &spec.device)
+    else {
+        return;
+    };
+    let netns = spec.netns.as_deref().map(ports::netns);
+    match netlink::tap::remove(netns.as_ref(), device) {
+        Ok(true) => tracing::warn!(port = spec.name, "the tap was still there, and is removed"),
+        // Gone by itself, as it should be, or with its namespace.
+        Ok(false) | Err(_) => {}
     }
 }

@@ -140,6 +140,6 @@ impl Switch {
     /// Why a configuration would be refused now, as far as can be told without touching anything.
     pub fn refusal(&self, config: &Config, desired: &Desired) -> Option<Error> {
         let startable = self.refuse_start_only(config, desired);
-        startable.and_then(|()| self.probe(desired, Retry::Removed).map(drop)).err()
+        startable.and_then(|()| self.probe(desired, Retry::Waiting).map(drop)).err()
     }
 }

@@ -55,6 +55,13 @@ impl LocalPort {
         self.caps
     }
 
+    /// It can carry something else from now on. What waits in its queues was made for what it could before: at worst the device
+    /// refuses it.
+    pub(super) fn set_caps(&mut self, caps: Caps) {
+        self.caps = caps;
+        self.queues.iter_mut().for_each(|queue| queue.queue.set_mtu(caps.mtu));
+    }
+
     /// Takes a queue in.
     pub(super) fn add(&mut self, id: QueueId, queue: Queue) {
         self.queues.push(LocalQueue { id, queue, pending: Burst::new() });
