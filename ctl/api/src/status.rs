@@ -52,4 +52,7 @@ pub struct StatusReply {
     pub hugepages: bool,
     /// Captures that run.
     pub captures: usize,
+    /// What is wrong with what weftd keeps over restarts, and what to do about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }

@@ -103,7 +103,7 @@ impl Render for StatusReply {
             running => running.to_string(),
         };
         let pages = if self.hugepages { "hugepages" } else { "ordinary pages" };
-        lines(&[
+        let text = lines(&[
             ("node", self.node.clone()),
             ("weftd", format!("{}, pid {}, up {} s", self.version, self.pid, self.uptime_s)),
             ("generation", format!("{}{pending}", self.generation)),
@@ -120,7 +120,9 @@ impl Render for StatusReply {
                 format!("{} MiB on {pages}, {} % free", self.memory_bytes >> 20, self.memory_free_percent),
             ),
             ("captures", captures),
-        ])
+        ]);
+        let problems = self.problems.iter().map(|problem| format!("\n\nPROBLEM: {problem}"));
+        text + &problems.collect::<String>()
     }
 }
 

@@ -76,12 +76,12 @@ fn handle(session: &mut Session, event: Event) {
     match event {
         // Whoever only wanted to see something does not wait for it any more.
         Event::Request { verb, reply, .. } if reply.is_closed() && role_of(&verb) == Some(Role::View) => {}
-        Event::Request { verb, args, persist, peer, reply, place: _place } => {
-            let answer = session.serve(&verb, args, persist, &peer);
-            let answer = answer.map(|value| Answer { value, stream: session.stream.take() });
-            session.when_kept(move |problems| {
+        Event::Request { verb, args, persist, peer, reply: to, place } => {
+            let reply = session.serve(&verb, args, persist, &peer);
+            let stream = session.stream.take();
+            session.when_kept(move |warnings| {
                 // Whoever asked may have gone.
-                let _ = reply.send(answer.map(|answer| answer.warn(problems)));
+                let _ = to.send(reply.map(|reply| Answer { reply, warnings, stream, place }));
             });
         }
         Event::Scrape { reply } => {

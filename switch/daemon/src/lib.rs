@@ -39,3 +39,4 @@ pub mod splice;
 pub mod state;
 pub mod switch;
 pub mod trace;
+pub mod unix;

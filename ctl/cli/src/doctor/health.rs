@@ -43,6 +43,10 @@ fn state(findings: &mut Findings, running: &Running) {
         let found = format!("port {} is {}: {}", port.name, port.state, port.why);
         findings.problem(found, "bring its device back, then: weftctl config reload");
     }
+    for problem in &status.problems {
+        let (found, remedy) = problem.rsplit_once("; ").unwrap_or((problem, "see weftd's log"));
+        findings.problem(found, remedy);
+    }
     if status.memory_free_percent < MEMORY_LEAST {
         let found = format!("{} % of the frame memory is free", status.memory_free_percent);
         findings.problem(found, "raise pmd.memory_mib and restart weftd");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use weft_ctl_api::{
-    Code, Done, Error, Role,
+    Code, Deferred, Done, Error, Role,
     audit::{Audit, AuditReply},
     config::{ConfigApply, ConfigDiff, ConfigPlan, ConfigRollback, ConfigSave, HistoryReply, HistoryRow},
     plan::{DiffReply, PlanReply},
@@ -99,7 +99,7 @@ impl Session {
                     return Err(error.into());
                 }
             }
-            None => warnings.push("without a state directory, weftd comes up with its file again".into()),
+            None => warnings.push("it can't be kept: weftd comes up again with what it came up with".into()),
         }
         warnings.extend(self.came_into_force(&what));
         Ok(self.done_with(what, warnings))
@@ -261,13 +261,16 @@ impl Session {
         }
     }
 
-    pub(super) fn diff(&self, call: ConfigDiff) -> Result<DiffReply, Error> {
+    pub(super) fn diff(&self, call: ConfigDiff) -> Result<Deferred<DiffReply>, Error> {
         if call.file.is_some() {
             self.must_be(Role::Admin, "config diff FILE", "weftd opens the file with its own rights")?;
         }
         let file = call.file.or_else(|| self.switch.path.clone()).ok_or_else(no_file)?;
-        let (config, _) = config::check(&file).map_err(|error| invalid(&error))?;
-        Ok(DiffReply { file, changes: changes(&config, &self.switch.config) })
+        let ours = self.switch.config.clone();
+        Ok(Deferred::new(move || {
+            let (config, _) = config::check(&file).map_err(|error| invalid(&error))?;
+            Ok(DiffReply { file, changes: changes(&config, &ours) })
+        }))
     }
 
     pub(super) fn config_generations(&self, limit: usize) -> HistoryReply {
@@ -294,7 +297,7 @@ impl Session {
     }
 
     /// The file that weftd was started with says it all: nothing has to stand in for it.
-    pub(super) fn saved(&self, path: &Path) -> Option<String> {
+    pub(super) fn saved(&mut self, path: &Path) -> Option<String> {
         if self.switch.path.as_deref() != Some(path) || self.state.dir().is_err() {
             return None;
         }

@@ -101,6 +101,7 @@ impl Session {
             memory_free_percent: (memory.available() * 100 / memory.total().max(1)) as u8,
             hugepages: memory.hugepages(),
             captures: self.captures.count(),
+            problems: [self.state.problems(), self.audit.problems().to_vec()].concat(),
         }
     }
 
