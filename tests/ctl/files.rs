@@ -37,7 +37,8 @@ fn a_damaged_file_never_brings_weftd_up_silently_with_another_configuration() {
         bytes
     };
     let in_the_rule = whole.windows(9).position(|part| part == b"confirmed").expect("it is in there");
-    let damaged = [flipped(3), flipped(in_the_rule), flipped(whole.len() - 1), whole[..90].to_vec(), Vec::new()];
+    let damaged =
+        [flipped(3), flipped(in_the_rule), flipped(whole.len() - 1), whole[..90].to_vec(), Vec::new()];
     for bytes in damaged {
         fs::write(&path, bytes).expect("ours");
         weftd.run();
@@ -89,7 +90,11 @@ fn a_damaged_history_and_audit_log_are_told_of_and_the_rest_serves() {
     assert!(told.contains(&format!("history, which can't lead back to them: {newest}")), "{told}");
     assert!(told.contains("audit.log: damaged or cut off, and left out: 1 of its lines"), "{told}");
     assert_eq!(weftd.json(&["audit"])["entries"].as_array().map(Vec::len), Some(1));
-    refused(&weftd, &["config", "rollback", &newest.to_string()], "the history has no configuration of generation");
+    refused(
+        &weftd,
+        &["config", "rollback", &newest.to_string()],
+        "the history has no configuration of generation",
+    );
     weftd.must(&["config", "rollback"]);
     assert_eq!(rules(&weftd), ["a"]);
 }

@@ -147,7 +147,11 @@ fn mistakes_are_explained_with_the_right_exit_code() {
         (&["port", "add", "x", "--kind", "packet", "--device", "nope0"], 1, "device nope0 does not exist"),
         (&["port", "add", "x", "--kind", "tap", "--device", "e", "--netns", "no-such"], 1, "no-such"),
         (&["port", "add", "x", "--kind", "packet"], 1, "needs a device"),
-        (&["port", "add", "\u{202e}txt", "--kind", "null"], 1, "\"\\u{202e}txt\" can't be a name: U+202E turns"),
+        (
+            &["port", "add", "\u{202e}txt", "--kind", "null"],
+            1,
+            "\"\\u{202e}txt\" can't be a name: U+202E turns",
+        ),
         (&["port", "add", "a\u{200b}", "--kind", "null"], 1, "U+200B can't be seen"),
         (&["port", "add", "any", "--kind", "null"], 1, "a word of weftctl's verbs"),
         (&["port", "add", "peer:b", "--kind", "null"], 1, "stands before the name of another node"),

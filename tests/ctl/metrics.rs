@@ -138,7 +138,8 @@ fn silent_and_slow_clients_keep_nobody_out() {
     let (node, weftd) = start("127.0.0.1:9100");
     let netns = node.netns();
     let connect = || {
-        let stream = netns.run(|| TcpStream::connect("127.0.0.1:9100")).expect("namespace").expect("connected");
+        let stream =
+            netns.run(|| TcpStream::connect("127.0.0.1:9100")).expect("namespace").expect("connected");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
         stream
     };
@@ -178,7 +179,8 @@ fn those_who_ask_at_one_time_share_a_reading() {
     let (node, weftd) = start("127.0.0.1:9100");
     let netns = node.netns();
     let scrape = || {
-        let stream = netns.run(|| TcpStream::connect("127.0.0.1:9100")).expect("namespace").expect("connected");
+        let stream =
+            netns.run(|| TcpStream::connect("127.0.0.1:9100")).expect("namespace").expect("connected");
         get(stream, "/metrics", "").1
     };
     let uptime = |text: &str| text.lines().find(|line| line.starts_with("weft_uptime")).map(str::to_owned);

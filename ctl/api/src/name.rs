@@ -162,8 +162,24 @@ mod tests {
     fn names_of_all_scripts_are_names() {
         let longest = "x".repeat(LEN_MAX);
         let names = [
-            "web-1", "default/web-1", "añ", "an\u{303}", "Ветер", "東京", "שלום", "नमस्ते", "a\"b\\c", "{a=\"b\"}", "@all",
-            "$(id)`id`;", "a/../../etc", "anyone", "drops2", "peers", "🚢", &longest,
+            "web-1",
+            "default/web-1",
+            "añ",
+            "an\u{303}",
+            "Ветер",
+            "東京",
+            "שלום",
+            "नमस्ते",
+            "a\"b\\c",
+            "{a=\"b\"}",
+            "@all",
+            "$(id)`id`;",
+            "a/../../etc",
+            "anyone",
+            "drops2",
+            "peers",
+            "🚢",
+            &longest,
         ];
         for name in names {
             assert_eq!(check_beside_words(name), Ok(()), "{name}");

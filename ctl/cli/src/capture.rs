@@ -133,7 +133,8 @@ impl CaptureArgs {
         const FINISH: Duration = Duration::from_secs(5);
         /// after what is no wish to see the rest there is less.
         const HASTE: Duration = Duration::from_millis(700);
-        let (socket, to_output) = (stream.try_clone()?, self.write.as_ref().is_none_or(|to| to == Path::new("-")));
+        let (socket, to_output) =
+            (stream.try_clone()?, self.write.as_ref().is_none_or(|to| to == Path::new("-")));
         let ask = move |cause| {
             let _ = socket.shutdown(Shutdown::Write); // weftd may have closed the other half
             if cause == Cause::INTERRUPT { FINISH } else { HASTE }

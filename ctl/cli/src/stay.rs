@@ -74,7 +74,13 @@ pub(crate) struct Ending {
 impl Default for Ending {
     /// Of a verb that only prints: there is nothing to wait for.
     fn default() -> Self {
-        Self { to_output: true, from_input: false, ordinary: None, ask: Box::new(|_| Duration::ZERO), at_last: || {} }
+        Self {
+            to_output: true,
+            from_input: false,
+            ordinary: None,
+            ask: Box::new(|_| Duration::ZERO),
+            at_last: || {},
+        }
     }
 }
 

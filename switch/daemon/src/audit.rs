@@ -69,8 +69,9 @@ impl AuditLog {
         }
         // The last may be half a line of a weftd that was killed.
         if damaged > usize::from(self.is_torn) {
-            self.problems
-                .push(format!("node.state: {name}: damaged or cut off, and left out: {damaged} of its lines"));
+            self.problems.push(format!(
+                "node.state: {name}: damaged or cut off, and left out: {damaged} of its lines"
+            ));
         }
     }
 
@@ -180,7 +181,10 @@ mod tests {
         let mut log = open(&dir);
         log.append(entry(6000));
         let log = open(&dir);
-        assert_eq!(log.problems(), ["node.state: audit.log: damaged or cut off, and left out: 1 of its lines"]);
+        assert_eq!(
+            log.problems(),
+            ["node.state: audit.log: damaged or cut off, and left out: 1 of its lines"]
+        );
         let generations: Vec<u64> = log.recent(3).map(|entry| entry.generation).collect();
         assert_eq!(generations, [5998, 5999, 6000]);
         assert_eq!(log.recent(9999).count(), RECENT_MAX);

@@ -90,6 +90,7 @@ fn listen(config: &Config) -> Result<Option<Listener>, AnyError> {
 fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
     let (config, desired) = config::check(&path)?;
     log::start(&arguments.log, arguments.log_format.unwrap_or(config.log.format));
+    warn_of_others(&path);
     let mut state = State::open(&config.node.state);
     let (config, desired, why) = come_up_with(&mut state, &path, config, desired)?;
     /// Requests and the like that the control thread may be behind.
@@ -138,6 +139,16 @@ fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
         lost => tracing::warn!(lost, "ended; frames were still in the kernel's hands"),
     }
     Ok(())
+}
+
+/// Whoever writes the file configures the switch.
+fn warn_of_others(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    if let Ok(mode) = std::fs::metadata(path).map(|meta| meta.mode() & 0o7777)
+        && mode & 0o002 != 0
+    {
+        tracing::warn!(path = %path.display(), mode = format!("{mode:04o}"), "everybody may write to the configuration file");
+    }
 }
 
 /// The configuration last confirmed, unless the file was edited since; and which of the two it is.

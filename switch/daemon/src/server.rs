@@ -22,8 +22,8 @@ pub mod socket;
 use std::{collections::VecDeque, sync::Arc};
 
 use weft_ctl_api::{
-    Code, Deferred, Done, Error, Role, Server, audit, capture, config, drops, endpoint, fabric, fdb, flow, history,
-    network, plan, pmd, port,
+    Code, Deferred, Done, Error, Role, Server, audit, capture, config, drops, endpoint, fabric, fdb, flow,
+    history, network, plan, pmd, port,
     spec::Config,
     stats, status,
     trace::{Trace, TraceLive, TraceNext, TraceReply, TraceSeen, TraceStarted},

@@ -344,7 +344,10 @@ mod tests {
             fs::write(&path, bytes).expect("writable");
             assert_eq!(state.startup("a file"), None);
             let problems = state.problems();
-            assert!(problems[0].contains("startup.json") && problems[0].contains("config save"), "{problems:?}");
+            assert!(
+                problems[0].contains("startup.json") && problems[0].contains("config save"),
+                "{problems:?}"
+            );
         }
         state.restore_startup(None).expect("removed");
         assert_eq!(state.problems(), Vec::<String>::new());

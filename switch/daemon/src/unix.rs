@@ -1,7 +1,7 @@
 //! Unix sockets that others connect to, and the files they are found by.
 
 use std::{
-    fs::{self, DirBuilder, File, Permissions},
+    fs::{self, DirBuilder, File, Permissions, TryLockError},
     io,
     os::{
         fd::AsRawFd,
@@ -11,6 +11,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -86,12 +87,17 @@ impl Drop for SocketFile {
 }
 
 /// Listens. The file is the group's, if one is given; directories that lack are made.
-pub(crate) fn bind(path: &Path, group: Option<u32>, mode: u32) -> Result<(UnixListener, SocketFile), BindError> {
+pub(crate) fn bind(
+    path: &Path,
+    group: Option<u32>,
+    mode: u32,
+) -> Result<(UnixListener, SocketFile), BindError> {
     let failed = |source| BindError::Io { path: path.to_owned(), source };
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
         warn_of(path, parent);
     }
+    let _turn = turn(path.parent().unwrap_or(Path::new("/")));
     remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
@@ -101,6 +107,20 @@ pub(crate) fn bind(path: &Path, group: Option<u32>, mode: u32) -> Result<(UnixLi
     }
     file.set_mode(mode).map_err(failed)?;
     Ok((listener, file))
+}
+
+/// Two that start at once and find a dead one's socket: the second must not remove that of the first. Whoever else holds the
+/// directory's lock (anybody who may read it can) keeps nobody from starting.
+fn turn(dir: &Path) -> Option<File> {
+    const TRIES: u32 = 20;
+    let dir = File::open(if dir.as_os_str().is_empty() { Path::new(".") } else { dir }).ok()?;
+    for _ in 0..TRIES {
+        match dir.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(50)),
+            outcome => return outcome.ok().map(|()| dir),
+        }
+    }
+    None
 }
 
 /// Who may write to the directory can put another socket in place of ours, and is asked in weftd's stead.

@@ -8,7 +8,7 @@ use std::{
 
 use hashbrown::HashSet;
 use weft_ctl_api::{
-    name,
+    name::{self, NameError},
     spec::{Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, PortSpec, RoleSpec},
 };
 use weft_dataplane::{snapshot::Mode, thread::Idle};
@@ -118,7 +118,10 @@ pub(super) fn check_name(noun: &str, name: &str) -> Result<(), Invalid> {
     // No verb takes a rule or a node beside words of its own.
     let check = if matches!(noun, "flow" | "node") { name::check } else { name::check_beside_words };
     check(name).map_err(|error| {
-        let remedy = "use 1 to 253 bytes of characters that can be seen, without white space";
+        let remedy = match error {
+            NameError::Word { .. } => "choose another name",
+            _ => "use 1 to 253 bytes of characters that can be seen, without white space",
+        };
         Invalid::new(format!("{noun}.name"), error.to_string(), remedy)
     })
 }

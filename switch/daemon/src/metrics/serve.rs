@@ -199,7 +199,11 @@ impl Drop for Place {
     }
 }
 
-async fn serve_client(stream: impl AsyncRead + AsyncWrite + Unpin, place: Arc<Place>, readings: Arc<Readings>) {
+async fn serve_client(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    place: Arc<Place>,
+    readings: Arc<Readings>,
+) {
     let asks = place.clone();
     let service = service_fn(move |request| {
         asks.has_asked();

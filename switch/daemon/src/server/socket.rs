@@ -104,8 +104,7 @@ impl ControlSocket {
         let (listener, file) = unix::bind(path, roles.socket_group, roles.socket_mode())?;
         let failed = |source| BindError::Io { path: path.to_owned(), source };
         let listener = UnixListener::from_std(listener).map_err(failed)?;
-        let access =
-            Access { file: Mutex::new(Some(file)), roles: RwLock::new(Arc::new(roles.clone())) };
+        let access = Access { file: Mutex::new(Some(file)), roles: RwLock::new(Arc::new(roles.clone())) };
         Ok(Self { listener, access: Arc::new(access) })
     }
 

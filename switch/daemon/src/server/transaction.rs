@@ -37,7 +37,12 @@ pub(super) struct Pending {
 
 impl From<StateError> for Error {
     fn from(error: StateError) -> Self {
-        let remedy = "name a directory in node.state that weftd may write to, and no other weftd uses";
+        let remedy = match &error {
+            StateError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                "make room there; nothing was changed"
+            }
+            _ => "name a directory in node.state that is weftd's own, and no other weftd uses",
+        };
         Self::new(Code::Unavailable, error.to_string()).remedy(remedy)
     }
 }

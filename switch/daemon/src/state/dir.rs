@@ -169,7 +169,10 @@ impl Dir {
         let mut bytes = Vec::new();
         file.take(most + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > most {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it is longer than {most} bytes"),
+            ));
         }
         Ok(Some(bytes))
     }
@@ -322,8 +325,7 @@ mod tests {
         for outcome in [dir.read("fifo", 100).map(drop), dir.append("fifo").map(drop)] {
             outcome.expect_err("it neither blocks nor is it taken");
         }
-        let names: Vec<_> =
-            (0..2).map(|_| dir.create_beside(OsStr::new("x")).expect("made").1).collect();
+        let names: Vec<_> = (0..2).map(|_| dir.create_beside(OsStr::new("x")).expect("made").1).collect();
         assert_ne!(names[0], names[1]);
         dir.remove_unfinished();
         assert!(!dir.names().expect("there").iter().any(|name| is_unfinished(name)));
