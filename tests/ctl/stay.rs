@@ -20,7 +20,7 @@ use weft_tests::{
 use super::weftd;
 
 /// Long enough that nothing is asked or printed meanwhile.
-const LONG: &str = "600";
+const LONG: &str = "300";
 const VERBS: &[&[&str]] = &[
     &["top"],
     &["top", "--view", "flows", "--interval", "60"],
@@ -164,6 +164,9 @@ fn signals_end_them_and_are_the_exit_code() {
     let (_node, weftd) = weftd();
     let verbs = || VERBS.iter().filter(|verb| verb[0] != "top");
     for (signal, code) in [("-TERM", 143), ("-HUP", 129), ("-INT", 130)] {
+        weftd.wait_for("no trace", |weftd| {
+            weftd.ctl(&["trace", "--live", "--seconds", "1", "-n", "1"]).status.success()
+        });
         let run = |verb| (verb, weftctl(&weftd, verb).spawn().expect("weftctl runs"));
         let mut children: Vec<_> = verbs().map(run).collect();
         all_settle(&mut children);

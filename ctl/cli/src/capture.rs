@@ -24,6 +24,7 @@ use weft_ctl_api::{
 use crate::{
     Session, filter,
     stay::{self, Cause, Ending},
+    tell,
 };
 
 /// Capture packets: at a port or pod as received and as sent, or where they are dropped.
@@ -115,14 +116,14 @@ impl CaptureArgs {
         });
         self.end_by(session, &stream)?;
         let filter = text.map(|text| format!(" ({text})")).unwrap_or_default();
-        eprintln!("capturing {}{filter}; Ctrl-C ends it", started.what);
+        tell(&format!("capturing {}{filter}; Ctrl-C ends it", started.what));
         let (captured, end) = pump(stream, output, self.count)?;
         let End { matched, lost, why } = end.unwrap_or_else(|| {
             session.exit = stay::Cause::WeftdGone.code();
             End { matched: captured, why: Some("weftd has ended".into()), ..End::default() }
         });
         let why = why.map(|why| format!("; it ended because {why}")).unwrap_or_default();
-        eprintln!("{captured} packets captured, {matched} matched, {lost} lost{why}");
+        tell(&format!("{captured} packets captured, {matched} matched, {lost} lost{why}"));
         Ok(())
     }
 
@@ -169,7 +170,7 @@ impl CaptureArgs {
 
 /// Says what is wrong, and ends.
 pub(crate) fn fail(code: i32, problem: &str) -> ! {
-    eprintln!("weftctl: {problem}");
+    tell(&format!("weftctl: {problem}"));
     exit(code)
 }
 

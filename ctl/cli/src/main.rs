@@ -120,13 +120,22 @@ pub(crate) fn print_line(text: &str) -> Result<(), ClientError> {
     })
 }
 
+/// Says something beside the output; a terminal that is gone hears nothing.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", visible(text));
+}
+
+fn complain(error: &ClientError) {
+    tell(&format!("weftctl: {error}"));
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(outcome) = pages::offline(&arguments.noun) {
         return match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("weftctl: {}", visible(&error.to_string()));
+                complain(&error);
                 ExitCode::from(1)
             }
         };
@@ -155,7 +164,7 @@ fn main() -> ExitCode {
             if let (true, ClientError::Refused(refused)) = (json, &error) {
                 let _ = print_line(&serde_json::json!({ "error": refused }).to_string());
             }
-            eprintln!("weftctl: {}", visible(&error.to_string()));
+            complain(&error);
             ExitCode::from(1)
         }
     }

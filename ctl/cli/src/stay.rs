@@ -25,7 +25,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::Session;
+use crate::{Session, tell};
 
 /// How often the other ends are looked for anew: a verb may have connected again.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
@@ -104,7 +104,7 @@ pub(crate) fn exit_code() -> Option<u8> {
 }
 
 fn tell_weftd_gone() {
-    eprintln!("weftctl: weftd has ended");
+    tell("weftctl: weftd has ended");
 }
 
 /// What a failed write to the output means: its other end is gone.

@@ -69,13 +69,18 @@ pub(crate) fn run(session: &mut Session, top: &Top) -> Result<(), ClientError> {
     state.stopped_ms = top.at.map(|ago| data.now_ms.saturating_sub(ago * 1000));
     stay::begin(
         session,
-        Ending { from_input: true, ask: Box::new(|_| TURN), at_last: ratatui::restore, ..Ending::default() },
+        Ending { from_input: true, ask: Box::new(|_| TURN), at_last: restore, ..Ending::default() },
     )?;
     // Puts the terminal back on a panic, too.
     let mut terminal = ratatui::try_init()?;
     let outcome = watch(&mut terminal, session, top, &mut state, &mut data);
-    ratatui::restore();
+    restore();
     outcome
+}
+
+/// Puts the terminal back; one that is gone needs it no more.
+fn restore() {
+    let _ = ratatui::try_restore();
 }
 
 fn watch(

@@ -43,6 +43,7 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
             take(&mut session.switch, report);
         }
         session.look_after_captures();
+        session.look_after_trace();
         if published.elapsed() >= pause {
             let began = Instant::now();
             session.switch.publish_learnt();

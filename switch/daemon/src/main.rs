@@ -130,7 +130,7 @@ fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
         }
         serve(&socket, events).await
     })?;
-    drop(tokio);
+    tokio.shutdown_background(); // nobody waits for the reply that is being written down
     drop(socket);
     let switch = control.join().map_err(|_| "the control thread panicked")?;
     drop(reports); // kept until here: a channel that nobody can write to any more would wake the control thread for ever
