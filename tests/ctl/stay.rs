@@ -31,7 +31,7 @@ const VERBS: &[&[&str]] = &[
     &["capture", "any"],
     &["--json", "capture", "drops"],
     &["capture", "any", "-w", "-"],
-    &["trace", "--live", "--seconds", LONG],
+    &["trace", "--live", "--from", "sink", "--seconds", LONG],
 ];
 
 /// At once, on a machine that has other things to do.
@@ -68,11 +68,21 @@ fn settle(verb: &[&str], child: &mut Child) {
     assert!(ended.is_none(), "{verb:?} does not stay: {ended:?}");
 }
 
-fn all_settle(children: &mut [(&&[&str], Child)]) {
+/// All of them but those that take a terminal.
+fn verbs() -> impl Iterator<Item = &'static [&'static str]> {
+    VERBS.iter().copied().filter(|verb| verb[0] != "top")
+}
+
+fn start_all(weftd: &Weftd) -> Vec<(&'static [&'static str], Child)> {
+    let start = |verb| (verb, weftctl(weftd, verb).spawn().expect("weftctl runs"));
+    let mut children: Vec<_> = verbs().map(start).collect();
     thread::sleep(Duration::from_millis(1500));
-    for (verb, child) in children {
-        settle(verb, child);
-    }
+    children.iter_mut().for_each(|(verb, child)| settle(verb, child));
+    children
+}
+
+fn kill(signal: &str, child: &Child) {
+    weft_tests::netns::must(&["kill", signal, &child.id().to_string()]);
 }
 
 #[track_caller]
@@ -130,7 +140,7 @@ fn top_leaves_the_terminal_as_it_was_whatever_ends_it() {
         settle(&["top"], &mut child);
         match signal {
             "weftd" => weftd.kill(),
-            signal => weft_tests::netns::must(&["kill", signal, &child.id().to_string()]),
+            signal => kill(signal, &child),
         }
         let status = end_of(&["top"], &mut child, Instant::now());
         drop(theirs);
@@ -147,7 +157,7 @@ fn a_reader_that_has_seen_enough_ends_them_also_while_they_are_silent() {
         return;
     }
     let (_node, weftd) = weftd();
-    for verb in VERBS.iter().filter(|verb| verb[0] != "top") {
+    for verb in verbs() {
         let mut child = weftctl(&weftd, verb).stdout(Stdio::piped()).spawn().expect("weftctl runs");
         settle(verb, &mut child);
         drop(child.stdout.take());
@@ -162,16 +172,12 @@ fn signals_end_them_and_are_the_exit_code() {
         return;
     }
     let (_node, weftd) = weftd();
-    let verbs = || VERBS.iter().filter(|verb| verb[0] != "top");
     for (signal, code) in [("-TERM", 143), ("-HUP", 129), ("-INT", 130)] {
         weftd.wait_for("no trace", |weftd| {
-            weftd.ctl(&["trace", "--live", "--seconds", "1", "-n", "1"]).status.success()
+            weftd.ctl(&["trace", "--live", "--from", "sink", "--seconds", "1"]).status.success()
         });
-        let run = |verb| (verb, weftctl(&weftd, verb).spawn().expect("weftctl runs"));
-        let mut children: Vec<_> = verbs().map(run).collect();
-        all_settle(&mut children);
-        for (verb, child) in &mut children {
-            weft_tests::netns::must(&["kill", signal, &child.id().to_string()]);
+        for (verb, child) in &mut start_all(&weftd) {
+            kill(signal, child);
             let status = end_of(verb, child, Instant::now());
             // Ctrl-C is how one ends a capture.
             let is_ordinary = signal == "-INT" && verb.contains(&"capture");
@@ -194,9 +200,9 @@ fn what_is_to_outlive_the_terminal_does() {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().expect("nohup runs");
     settle(&verb, &mut child);
-    weft_tests::netns::must(&["kill", "-HUP", &child.id().to_string()]);
+    kill("-HUP", &child);
     settle(&verb, &mut child);
-    weft_tests::netns::must(&["kill", "-TERM", &child.id().to_string()]);
+    kill("-TERM", &child);
     assert_eq!(end_of(&verb, &mut child, Instant::now()).code(), Some(143));
 }
 
@@ -206,12 +212,7 @@ fn a_weftd_that_ends_ends_them() {
         return;
     }
     let (_node, mut weftd) = weftd();
-    let mut children: Vec<_> = VERBS
-        .iter()
-        .filter(|verb| verb[0] != "top")
-        .map(|verb| (verb, weftctl(&weftd, verb).spawn().expect("weftctl runs")))
-        .collect();
-    all_settle(&mut children);
+    let mut children = start_all(&weftd);
     weftd.kill();
     let since = Instant::now();
     for (verb, child) in &mut children {

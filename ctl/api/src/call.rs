@@ -105,27 +105,49 @@ calls! {
     audit: "audit", View, audit::Audit => audit::AuditReply;
 }
 
+type Make<T> = Box<dyn FnOnce() -> Result<T, Error> + Send>;
+
 /// A reply that is still to be written down as JSON: on whatever thread has the time for it.
-pub type Later = Box<dyn FnOnce() -> Result<Value, Error> + Send>;
+pub struct Later {
+    make: Make<Value>,
+    /// It is still to be made, too, which may take long.
+    pub is_long: bool,
+}
+
+impl Later {
+    /// A reply that is written down already.
+    pub fn written(reply: Value) -> Self {
+        Self { make: Box::new(|| Ok(reply)), is_long: false }
+    }
+
+    /// Makes it.
+    pub fn make(self) -> Result<Value, Error> {
+        (self.make)()
+    }
+}
 
 /// A reply that is still to be made, off the thread that only one can have at a time.
-pub struct Deferred<T>(Box<dyn FnOnce() -> Result<T, Error> + Send>);
+pub struct Deferred<T> {
+    make: Make<T>,
+    is_long: bool,
+}
 
 impl<T: Serialize + Send + 'static> Deferred<T> {
     /// To be made so.
     pub fn new(make: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Self {
-        Self(Box::new(make))
+        Self { make: Box::new(make), is_long: true }
     }
 
     fn of(reply: T) -> Self {
-        Self::new(|| Ok(reply))
+        Self { make: Box::new(|| Ok(reply)), is_long: false }
     }
 
     fn write(self) -> Later {
-        Box::new(|| {
-            serde_json::to_value((self.0)()?)
+        let write = |reply| {
+            serde_json::to_value(reply)
                 .map_err(|error| Error::new(Code::Internal, format!("the reply can't be written: {error}")))
-        })
+        };
+        Later { make: Box::new(move || write((self.make)()?)), is_long: self.is_long }
     }
 }
 

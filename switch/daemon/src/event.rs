@@ -30,7 +30,7 @@ impl fmt::Debug for Answer {
 
 /// Makes a reply.
 pub fn make(reply: Later, warnings: Vec<String>) -> Result<Value, Error> {
-    let mut value = reply()?;
+    let mut value = reply.make()?;
     if let (Value::Object(fields), false) = (&mut value, warnings.is_empty()) {
         let all = fields.entry("warnings").or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(all) = all {

@@ -100,7 +100,7 @@ fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
     let (events, receiver) = channel::bounded(EVENTS);
     let (reports, report_receiver) = channel::bounded(REPORTS);
     /// Replies that are written down at once, of all users.
-    const REPLIES: usize = 16;
+    const REPLIES: usize = 64;
     let mut tokio = tokio::runtime::Builder::new_current_thread();
     let tokio = tokio.enable_all().max_blocking_threads(REPLIES).build()?;
     // The socket first: two weftds on one node would fight over ports.

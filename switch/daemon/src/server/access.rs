@@ -49,7 +49,7 @@ impl Session {
         let answer = may.and_then(|()| serve(self, verb, args));
         if changes {
             // Little is said of a change, and all of it is noted.
-            let answer = answer.and_then(|later| later());
+            let answer = answer.and_then(Later::make);
             let outcome = match &answer {
                 Ok(done) => Ok(done["summary"].as_str().unwrap_or_default().to_owned()),
                 Err(error) => Err(error.clone()),
@@ -58,7 +58,7 @@ impl Session {
             if !is_refused || self.audit.takes_refusal() {
                 self.note(verb, noted, &outcome);
             }
-            return answer.map(|value| -> Later { Box::new(|| Ok(value)) });
+            return answer.map(Later::written);
         }
         if let Err(error) = &answer {
             tracing::debug!(verb = shortened(verb), who = %peer.who, error = shortened(&error.to_string()), "request refused");

@@ -33,8 +33,10 @@ const CLIENTS_MAX: usize = 64;
 const REFUSALS_MAX: usize = 16;
 /// A user's requests that wait for the control thread at once, those of connections that have gone included; each may take 16 MB.
 const WAITING_MAX: usize = 32;
-/// A user's replies that are made at once; each may take 64 MB, and a core.
-const MAKING_MAX: usize = 2;
+/// A user's replies that are made at once, which may take long; each may take 64 MB, and a core.
+const LONG_MAX: usize = 2;
+/// A user's replies that are only written down, at once: they do not wait for the others.
+const SHORT_MAX: usize = 6;
 /// A client says something within this time from when it has connected.
 const SILENCE: Duration = Duration::from_secs(10);
 /// A client that begins a message ends it within this time, and reads its answer within it.
@@ -117,13 +119,13 @@ impl ControlSocket {
     pub async fn serve(&self, requests: Sender<Event>) {
         let clients = Arc::new(Clients::default());
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-        let (waiting, making) = (Shares::of(WAITING_MAX), Shares::of(MAKING_MAX));
+        let [waiting, long, short] = [WAITING_MAX, LONG_MAX, SHORT_MAX].map(Shares::of);
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => match user(&stream, &self.access.roles()) {
                     Ok(who) => {
-                        let (waiting, making) = (waiting.clone(), making.clone());
-                        let way = Way { requests: requests.clone(), waiting, making };
+                        let (waiting, long, short) = (waiting.clone(), long.clone(), short.clone());
+                        let way = Way { requests: requests.clone(), waiting, long, short };
                         clients.admit(stream, Arc::new(who), way);
                     }
                     // Whoever may not takes no place from those who may.
@@ -295,8 +297,9 @@ struct Way {
     requests: Sender<Event>,
     /// Requests that wait there, those of clients that have gone meanwhile included.
     waiting: Shares,
-    /// Replies that are being made.
-    making: Shares,
+    /// Replies that are being made, and those that are being written down.
+    long: Shares,
+    short: Shares,
 }
 
 /// Places by user: nobody waits for lack of another's.
@@ -338,7 +341,8 @@ impl Way {
     ) -> io::Result<Option<Stream>> {
         let Answer { reply, warnings, stream: follows, place } = answer;
         // Closed never; without a permit it would be made all the same.
-        let permit = self.making.places(who.uid).acquire_owned().await.ok();
+        let lane = if reply.is_long { &self.long } else { &self.short };
+        let permit = lane.places(who.uid).acquire_owned().await.ok();
         let bytes = tokio::task::spawn_blocking(move || {
             let made = make(reply, warnings);
             let is_made = made.is_ok();
