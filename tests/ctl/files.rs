@@ -135,7 +135,7 @@ fn a_state_directory_that_is_not_weftds_is_refused_and_left_as_it_is() {
         assert!(!state.join("startup.json").exists() && !state.join("history").exists(), "{says}");
         // It runs all the same, and says what it can't.
         let said = weftd.must(&["config", "apply", &beside(&weftd, "new.toml", &with_rule("x"))]);
-        assert!(said.contains("it can't be kept"), "{said}");
+        assert!(said.contains("without a state directory it is not kept"), "{said}");
         refused(
             &weftd,
             &["config", "apply", &weftd.config().display().to_string(), "--confirm-within", "60s"],

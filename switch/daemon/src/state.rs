@@ -138,7 +138,7 @@ impl State {
         self.tell(
             "node.state",
             format!(
-                "{problem}; neither history nor audit log outlive weftd, nothing can be applied to be confirmed, and what is \
+                "no state directory: {problem}; neither history nor audit log outlive weftd, nothing can be applied to be confirmed, and what is \
                  applied is gone when weftd ends"
             ),
         );

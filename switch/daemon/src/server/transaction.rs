@@ -104,7 +104,8 @@ impl Session {
                     return Err(error.into());
                 }
             }
-            None => warnings.push("it can't be kept: weftd comes up again with what it came up with".into()),
+            None => warnings
+                .push("without a state directory it is not kept: weftd comes up again as it did".into()),
         }
         warnings.extend(self.came_into_force(&what));
         Ok(self.done_with(what, warnings))
