@@ -14,18 +14,18 @@ fn no_regular_file() -> io::Error {
 
 /// Only what is a regular file before and after it is opened: opening alone wakes some devices, and O_NONBLOCK keeps a FIFO
 /// that takes its place meanwhile from blocking.
-fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+fn open(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
     match fs::metadata(path) {
         Ok(meta) if !meta.is_file() => return Err(no_regular_file()),
         _ => {}
     }
-    let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
+    let file = options.custom_flags(libc::O_NONBLOCK | flags).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(no_regular_file()) }
 }
 
 /// Opens a regular file of `most` bytes at most for reading.
 pub fn open_regular(path: &Path, most: u64) -> io::Result<File> {
-    let file = open(path, File::options().read(true))?;
+    let file = open(path, File::options().read(true), 0)?;
     if file.metadata()?.len() > most { Err(too_long(most)) } else { Ok(file) }
 }
 
@@ -37,9 +37,14 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     if text.len() as u64 > most { Err(too_long(most)) } else { Ok(text) }
 }
 
-/// Makes a regular file, or empties the one that is there.
+/// Makes a regular file, or empties the one that is there; a symbolic link is not followed, for it may lead where only we may write.
 pub fn create(path: &Path) -> io::Result<File> {
-    let file = open(path, File::options().write(true).create(true).truncate(false))?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    let file = open(path, &mut options, libc::O_NOFOLLOW).map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"),
+        _ => error,
+    })?;
     file.set_len(0)?;
     Ok(file)
 }
@@ -81,6 +86,12 @@ mod tests {
         assert!(read_text(&path, 9).is_err());
         create(&path).expect("writable");
         assert_eq!(read_text(&path, 0).expect("emptied"), "");
+        fs::write(&path, "precious").expect("writable");
+        let link = temporary("link");
+        std::os::unix::fs::symlink(&path, &link).expect("writable");
+        assert!(create(&link).expect_err("refused").to_string().contains("symbolic link"));
+        assert_eq!(read_text(&link, 10).expect("readable"), "precious");
+        fs::remove_file(link).expect("it was there");
         fs::remove_file(path).expect("it was there");
     }
 }

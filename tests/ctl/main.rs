@@ -1,12 +1,15 @@
 //! The control socket: every verb against a real weftd, and what nobody should send. Needs root.
 
 mod doctor;
+mod files;
 mod kept;
+mod large;
 mod metrics;
 mod past;
 mod queues;
 mod roles;
 mod socket;
+mod stay;
 mod transaction;
 
 use std::time::{Duration, Instant};
@@ -144,6 +147,18 @@ fn mistakes_are_explained_with_the_right_exit_code() {
         (&["port", "add", "x", "--kind", "packet", "--device", "nope0"], 1, "device nope0 does not exist"),
         (&["port", "add", "x", "--kind", "tap", "--device", "e", "--netns", "no-such"], 1, "no-such"),
         (&["port", "add", "x", "--kind", "packet"], 1, "needs a device"),
+        (
+            &["port", "add", "\u{202e}txt", "--kind", "null"],
+            1,
+            "\"\\u{202e}txt\" can't be a name: U+202E turns",
+        ),
+        (&["port", "add", "a\u{200b}", "--kind", "null"], 1, "U+200B can't be seen"),
+        (&["port", "add", "any", "--kind", "null"], 1, "a word of weftctl's verbs"),
+        (&["port", "add", "peer:b", "--kind", "null"], 1, "stands before the name of another node"),
+        (&["port", "add", "--kind", "null", "--", "-x"], 1, "begins like an option"),
+        (&["network", "add", "drops"], 1, "a word of weftctl's verbs"),
+        (&["flow", "add", "a b", "--action", "drop"], 1, "U+0020 is white space"),
+        (&["port", "del", "\u{1b}[31m"], 1, "there is no port \"\\u{1b}[31m\""),
         (&["port", "del", "sink"], 1, "still has endpoints: sink"),
         (&["network", "del", "pods"], 1, "still used by"),
         (

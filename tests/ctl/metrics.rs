@@ -6,6 +6,7 @@ use std::{
     net::TcpStream,
     os::unix::net::UnixStream,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use weft_tests::{
@@ -127,4 +128,67 @@ fn a_scrape_over_a_unix_socket_answers_too_and_a_restart_takes_it_over() {
     weftd.kill();
     weftd.run();
     assert!(scrape().ends_with("# EOF\n"));
+}
+
+#[test]
+fn silent_and_slow_clients_keep_nobody_out() {
+    if !require_root() {
+        return;
+    }
+    let (node, weftd) = start("127.0.0.1:9100");
+    let netns = node.netns();
+    let connect = || {
+        let stream =
+            netns.run(|| TcpStream::connect("127.0.0.1:9100")).expect("namespace").expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        stream
+    };
+    let sent = |text: &str| {
+        let mut stream = connect();
+        stream.write_all(text.as_bytes()).expect("it is taken");
+        stream
+    };
+    let request = "GET /metrics HTTP/1.1\r\nHost: weft\r\n\r\n";
+    let began = Instant::now();
+    let mut first = connect();
+    let mut crowd: Vec<TcpStream> = Vec::new();
+    crowd.extend((0..200).map(|_| connect())); // say nothing
+    crowd.extend((0..200).map(|_| sent(&request[..30]))); // half a request
+    crowd.extend((0..200).map(|_| sent(request))); // never read
+    let (head, text) = get(connect(), "/metrics", OPENMETRICS);
+    assert!(head.starts_with("HTTP/1.1 200") && text.ends_with("# EOF\n"), "{head}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    weftd.must(&["status"]);
+    // Room was made by those silent longest.
+    assert_eq!(first.read(&mut [0]).unwrap_or(0), 0);
+    // A request is as long as one is.
+    let mut long = sent("GET /metrics HTTP/1.1\r\n");
+    let header = format!("X: {}\r\n", "x".repeat(1000));
+    let taken = (0..1000).take_while(|_| long.write_all(header.as_bytes()).is_ok()).count();
+    let mut said = String::new();
+    let _ = long.read_to_string(&mut said);
+    assert!(taken < 1000 || said.contains("431"), "{taken} headers were taken: {said}");
+    drop(crowd);
+}
+
+#[test]
+fn those_who_ask_at_one_time_share_a_reading() {
+    if !require_root() {
+        return;
+    }
+    let (node, weftd) = start("127.0.0.1:9100");
+    let netns = node.netns();
+    let scrape = || {
+        let stream =
+            netns.run(|| TcpStream::connect("127.0.0.1:9100")).expect("namespace").expect("connected");
+        get(stream, "/metrics", "").1
+    };
+    let uptime = |text: &str| text.lines().find(|line| line.starts_with("weft_uptime")).map(str::to_owned);
+    let first = scrape();
+    let at_once = (0..5).map(|_| scrape()).filter(|next| *next == first).count();
+    assert!(at_once > 0, "no two of them were of one reading");
+    std::thread::sleep(Duration::from_millis(1200));
+    let later = scrape();
+    assert_ne!(later, first, "{:?}", uptime(&later));
+    weftd.must(&["status"]);
 }

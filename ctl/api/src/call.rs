@@ -16,18 +16,19 @@ pub trait Call: Serialize + DeserializeOwned {
     const VERB: &'static str;
 }
 
-/// One line per verb, with the role that it takes, makes: its [`Call`], its method in [`Server`], and its arm in [`serve`].
+/// One line per verb, with the role that it takes, makes: its [`Call`], its method in [`Server`], and its arm in [`serve`]. What is
+/// answered `as later` is made by whoever sends it: a [`Deferred`].
 macro_rules! calls {
-    ($($method:ident: $verb:literal, $role:ident, $call:ty => $reply:ty;)+) => {
+    ($($method:ident: $verb:literal, $role:ident, $call:ty $(=> $reply:ty)? $(as later $later:ty)?;)+) => {
         $(impl Call for $call {
-            type Reply = $reply;
+            type Reply = $($reply)? $($later)?;
             const VERB: &'static str = $verb;
         })+
 
         /// What the daemon implements: a method per verb.
         #[allow(missing_docs, reason = "each method is its call's struct")]
         pub trait Server {
-            $(fn $method(&mut self, call: $call) -> Result<$reply, Error>;)+
+            $(fn $method(&mut self, call: $call) -> Result<$($reply)? $(Deferred<$later>)?, Error>;)+
         }
 
         /// Every verb's words.
@@ -41,10 +42,14 @@ macro_rules! calls {
             }
         }
 
-        /// Serves a request: finds the verb, reads its arguments, calls the method.
-        pub fn serve(server: &mut impl Server, verb: &str, arguments: Value) -> Result<Value, Error> {
+        /// Serves a request: finds the verb, reads its arguments, calls the method. What it answers is still to be written down.
+        pub fn serve(server: &mut impl Server, verb: &str, arguments: Value) -> Result<Later, Error> {
             match verb {
-                $($verb => answer(server.$method(read(verb, arguments)?)?),)+
+                $($verb => {
+                    let reply = server.$method(read(verb, arguments)?)?;
+                    $(Ok(Deferred::<$reply>::of(reply).write()))?
+                    $(Ok(Deferred::<$later>::write(reply)))?
+                })+
                 _ => Err(Error::new(Code::BadRequest, format!("there is no verb `{}`", verb.escape_debug().take(40).collect::<String>()))
                     .remedy("use a weftctl of the same version as weftd")),
             }
@@ -86,27 +91,68 @@ calls! {
     trace_live: "trace live", Operate, trace::TraceLive => trace::TraceStarted;
     trace_next: "trace next", Operate, trace::TraceNext => trace::TraceSeen;
     capture: "capture", Operate, capture::Capture => capture::CaptureStarted;
-    config_show: "config show", View, config::ConfigShow => config::ConfigText;
+    config_show: "config show", View, config::ConfigShow as later config::ConfigText;
     config_save: "config save", Admin, config::ConfigSave => Done;
-    config_check: "config check", Admin, config::ConfigCheck => Done;
+    config_check: "config check", Admin, config::ConfigCheck as later Done;
     config_reload: "config reload", Admin, config::ConfigReload => Done;
     config_plan: "config plan", Admin, config::ConfigPlan => plan::PlanReply;
     config_apply: "config apply", Admin, config::ConfigApply => Done;
     config_confirm: "config confirm", Admin, config::ConfigConfirm => Done;
     config_cancel: "config cancel", Admin, config::ConfigCancel => Done;
-    config_diff: "config diff", View, config::ConfigDiff => plan::DiffReply;
+    config_diff: "config diff", View, config::ConfigDiff as later plan::DiffReply;
     config_history: "config history", View, config::ConfigHistory => config::HistoryReply;
     config_rollback: "config rollback", Admin, config::ConfigRollback => Done;
     audit: "audit", View, audit::Audit => audit::AuditReply;
+}
+
+type Make<T> = Box<dyn FnOnce() -> Result<T, Error> + Send>;
+
+/// A reply that is still to be written down as JSON: on whatever thread has the time for it.
+pub struct Later {
+    make: Make<Value>,
+    /// It is still to be made, too, which may take long.
+    pub is_long: bool,
+}
+
+impl Later {
+    /// A reply that is written down already.
+    pub fn written(reply: Value) -> Self {
+        Self { make: Box::new(|| Ok(reply)), is_long: false }
+    }
+
+    /// Makes it.
+    pub fn make(self) -> Result<Value, Error> {
+        (self.make)()
+    }
+}
+
+/// A reply that is still to be made, off the thread that only one can have at a time.
+pub struct Deferred<T> {
+    make: Make<T>,
+    is_long: bool,
+}
+
+impl<T: Serialize + Send + 'static> Deferred<T> {
+    /// To be made so.
+    pub fn new(make: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Self {
+        Self { make: Box::new(make), is_long: true }
+    }
+
+    fn of(reply: T) -> Self {
+        Self { make: Box::new(|| Ok(reply)), is_long: false }
+    }
+
+    fn write(self) -> Later {
+        let write = |reply| {
+            serde_json::to_value(reply)
+                .map_err(|error| Error::new(Code::Internal, format!("the reply can't be written: {error}")))
+        };
+        Later { make: Box::new(move || write((self.make)()?)), is_long: self.is_long }
+    }
 }
 
 fn read<T: DeserializeOwned>(verb: &str, arguments: Value) -> Result<T, Error> {
     serde_json::from_value(arguments).map_err(|error| {
         Error::new(Code::BadRequest, format!("the arguments of `{verb}` can't be read: {error}"))
     })
-}
-
-fn answer<T: Serialize>(reply: T) -> Result<Value, Error> {
-    serde_json::to_value(reply)
-        .map_err(|error| Error::new(Code::Internal, format!("the reply can't be written: {error}")))
 }

@@ -105,6 +105,11 @@ impl Client {
         Ok((reply, self.stream.try_clone()?))
     }
 
+    /// The connection, to see when it goes.
+    pub fn socket(&self) -> io::Result<UnixStream> {
+        self.stream.try_clone()
+    }
+
     fn exchange(&mut self, request: &[u8]) -> Result<Vec<u8>, ClientError> {
         self.stream.write_all(request)?;
         let mut message = vec![0; PREFIX];

@@ -25,6 +25,7 @@ pub mod fdb;
 pub mod filter;
 pub mod flow;
 pub mod history;
+pub mod name;
 pub mod network;
 pub mod packet;
 pub mod plan;
@@ -36,7 +37,7 @@ pub mod stats;
 pub mod status;
 pub mod trace;
 
-pub use call::{Call, Server, role_of, serve};
+pub use call::{Call, Deferred, Later, Server, role_of, serve};
 pub use error::{Code, Error};
 pub use role::Role;
 

@@ -57,6 +57,9 @@ pub struct StatusReply {
     pub hugepages: bool,
     /// Captures that run.
     pub captures: usize,
+    /// What is wrong with what weftd keeps over restarts, and what to do about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// Chunks of one size. A frame takes one, a large one where it is longer than a small one holds.

@@ -8,13 +8,9 @@ use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Write},
     net::Shutdown,
-    os::unix::net::UnixStream,
-    path::PathBuf,
+    os::unix::{fs::OpenOptionsExt, net::UnixStream},
+    path::{Path, PathBuf},
     process::exit,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::Duration,
 };
@@ -25,7 +21,11 @@ use weft_ctl_api::{
     client::ClientError,
 };
 
-use crate::{Session, filter};
+use crate::{
+    Session, filter,
+    stay::{self, Cause, Ending},
+    tell,
+};
 
 /// Capture packets: at a port or pod as received and as sent, or where they are dropped.
 #[derive(Debug, Args)]
@@ -114,17 +114,41 @@ impl CaptureArgs {
             let path = self.write.as_deref().unwrap_or("standard output".as_ref());
             fail(1, &format!("{}: {error}", path.display()))
         });
-        let interrupted = end_by(&stream, self.duration)?;
+        self.end_by(session, &stream)?;
         let filter = text.map(|text| format!(" ({text})")).unwrap_or_default();
-        eprintln!("capturing {}{filter}; Ctrl-C ends it", started.what);
-        let (captured, end) = pump(stream, output, self.count, &interrupted)?;
-        let End { matched, lost, why } = end.unwrap_or_else(|| End {
-            matched: captured,
-            why: Some("weftd has ended".into()),
-            ..End::default()
+        tell(&format!("capturing {}{filter}; Ctrl-C ends it", started.what));
+        let (captured, end) = pump(stream, output, self.count)?;
+        let End { matched, lost, why } = end.unwrap_or_else(|| {
+            session.exit = stay::Cause::WeftdGone.code();
+            End { matched: captured, why: Some("weftd has ended".into()), ..End::default() }
         });
         let why = why.map(|why| format!("; it ended because {why}")).unwrap_or_default();
-        eprintln!("{captured} packets captured, {matched} matched, {lost} lost{why}");
+        tell(&format!("{captured} packets captured, {matched} matched, {lost} lost{why}"));
+        Ok(())
+    }
+
+    /// Ctrl-C, and the time when it is over, close our half of the connection: weftd sends what there is, and the end. A second
+    /// Ctrl-C ends at once.
+    fn end_by(&self, session: &Session, stream: &UnixStream) -> io::Result<()> {
+        /// weftd sends what it has, and it is written: after Ctrl-C there is time for it,
+        const FINISH: Duration = Duration::from_secs(5);
+        /// after what is no wish to see the rest there is less.
+        const HASTE: Duration = Duration::from_millis(700);
+        let (socket, to_output) =
+            (stream.try_clone()?, self.write.as_ref().is_none_or(|to| to == Path::new("-")));
+        let ask = move |cause| {
+            let _ = socket.shutdown(Shutdown::Write); // weftd may have closed the other half
+            if cause == Cause::INTERRUPT { FINISH } else { HASTE }
+        };
+        let ordinary = Some(Cause::INTERRUPT);
+        stay::begin(session, Ending { to_output, ordinary, ask: Box::new(ask), ..Ending::default() })?;
+        if let Some(duration) = self.duration {
+            let socket = stream.try_clone()?;
+            thread::spawn(move || {
+                thread::sleep(duration);
+                let _ = socket.shutdown(Shutdown::Write);
+            });
+        }
         Ok(())
     }
 
@@ -133,7 +157,12 @@ impl CaptureArgs {
             None if json => return Ok(Output::Json(BufWriter::new(io::stdout()))),
             None => return Ok(Output::Lines(BufWriter::new(io::stdout()))),
             Some(path) if path.as_os_str() == "-" => Box::new(BufWriter::new(io::stdout())),
-            Some(path) => Box::new(BufWriter::new(File::create(path)?)),
+            Some(path) => {
+                // What pods say to each other is for whoever captures it alone.
+                let mut options = File::options();
+                options.write(true).create(true).truncate(true).mode(0o600);
+                Box::new(BufWriter::new(options.open(path)?))
+            }
         };
         Ok(Output::Pcapng(pcapng::Writer::new(to, started, filter, self.snaplen)?))
     }
@@ -141,30 +170,8 @@ impl CaptureArgs {
 
 /// Says what is wrong, and ends.
 pub(crate) fn fail(code: i32, problem: &str) -> ! {
-    eprintln!("weftctl: {problem}");
+    tell(&format!("weftctl: {problem}"));
     exit(code)
-}
-
-/// Ctrl-C, and the time when it is over, close our half of the connection: weftd sends what there is, and the end. A second
-/// Ctrl-C ends at once.
-fn end_by(stream: &UnixStream, duration: Option<Duration>) -> io::Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let (socket, again) = (stream.try_clone()?, interrupted.clone());
-    let handler = move || {
-        if again.swap(true, Ordering::AcqRel) {
-            exit(130); // as a shell says that SIGINT ended something
-        }
-        let _ = socket.shutdown(Shutdown::Write);
-    };
-    ctrlc::set_handler(handler).map_err(io::Error::other)?;
-    if let Some(duration) = duration {
-        let socket = stream.try_clone()?;
-        thread::spawn(move || {
-            thread::sleep(duration);
-            let _ = socket.shutdown(Shutdown::Write);
-        });
-    }
-    Ok(interrupted)
 }
 
 /// Writes what comes. Returns how many packets that were, and what weftd says at the end, if it comes to that.
@@ -172,7 +179,6 @@ fn pump(
     stream: UnixStream,
     mut output: Output,
     count: Option<u64>,
-    interrupted: &AtomicBool,
 ) -> Result<(u64, Option<End>), ClientError> {
     /// Bytes: some blocks of weftd's.
     const BUFFER: usize = 1 << 20;
@@ -214,7 +220,6 @@ fn pump(
             let _ = stream.get_ref().shutdown(Shutdown::Write);
         }
     }
-    interrupted.store(true, Ordering::Release); // from here on, Ctrl-C does what it always does
     gone(output.end(end.as_ref()))?;
     Ok((captured, end))
 }
@@ -222,8 +227,8 @@ fn pump(
 /// A reader that has seen enough (`| head`) is no error of ours.
 fn gone(outcome: io::Result<()>) -> io::Result<bool> {
     match outcome {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
-        outcome => outcome.map(|()| false),
+        Err(error) => stay::gone(&error).map(stay::note).map(|()| true).ok_or(error),
+        Ok(()) => Ok(false),
     }
 }
 

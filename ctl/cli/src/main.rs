@@ -7,6 +7,7 @@ mod doctor;
 mod filter;
 mod pages;
 mod render;
+mod stay;
 mod top;
 mod trace;
 mod watch;
@@ -18,6 +19,7 @@ use commands::Noun;
 use weft_ctl_api::{
     Call,
     client::{Client, ClientError},
+    name::visible,
     spec::DEFAULT_SOCKET,
 };
 
@@ -32,7 +34,9 @@ const GLOBAL: &str = "Options of every verb";
     name = "weftctl",
     version,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage; 3: see config plan --exit-code.\n\n\
+    after_help = "Exit codes: 0 done, 1 weftd refused or could not, 2 wrong usage; 3: see config plan --exit-code. \
+                  Verbs that stay (top, --watch, capture, trace --live) also end with 1 when weftd ends, with 129 when the terminal goes \
+                  away, with 130 or 143 by SIGINT or SIGTERM, and with 0 when whoever reads their output has seen enough.\n\n\
                   Where to begin:\n  weftctl doctor                  is this node fit, and weftd well?\n  \
                   weftctl status                  what there is, at a glance\n  \
                   weftctl top                     what is going on: live, and back in time\n  \
@@ -83,6 +87,20 @@ impl Session {
         self.print(&reply)
     }
 
+    /// Asks in a verb that stays: weftd lets those go who have said nothing for long, and is then connected to anew; so it is when an
+    /// answer came too late, for it would be taken for the next one.
+    pub(crate) fn ask<C: Call>(&mut self, call: &C) -> Result<C::Reply, ClientError> {
+        let outcome = self.client.call(call);
+        if matches!(outcome, Err(ClientError::Broken(_) | ClientError::TimedOut(_))) {
+            self.client = Client::connect(&self.socket, self.timeout)?;
+            stay::watch_connection(self)?;
+        }
+        match outcome {
+            Err(ClientError::Broken(_)) => self.client.call(call),
+            outcome => outcome,
+        }
+    }
+
     /// Prints a reply.
     pub(crate) fn print<R: Render + serde::Serialize>(&self, reply: &R) -> Result<(), ClientError> {
         let text = if self.json {
@@ -94,12 +112,21 @@ impl Session {
     }
 }
 
-/// A reader that has seen enough (`| head`) is no error of ours.
+/// Prints text, of which others made parts. A reader that has seen enough (`| head`) is no error of ours.
 pub(crate) fn print_line(text: &str) -> Result<(), ClientError> {
-    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        outcome => Ok(outcome?),
-    }
+    writeln!(std::io::stdout(), "{}", visible(text.trim_end())).map_err(|error| match stay::gone(&error) {
+        Some(cause) => std::process::exit(cause.code().into()),
+        None => ClientError::Own(format!("standard output: {error}")),
+    })
+}
+
+/// Says something beside the output; a terminal that is gone hears nothing.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", visible(text));
+}
+
+fn complain(error: &ClientError) {
+    tell(&format!("weftctl: {error}"));
 }
 
 fn main() -> ExitCode {
@@ -108,7 +135,7 @@ fn main() -> ExitCode {
         return match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("weftctl: {error}");
+                complain(&error);
                 ExitCode::from(1)
             }
         };
@@ -123,13 +150,21 @@ fn main() -> ExitCode {
         let mut session = Session { client, socket, timeout, json, exit: 0 };
         noun.run(&mut session).map(|()| session.exit)
     });
+    if let Err(ClientError::Broken(error)) = &outcome
+        && stay::gone(error) == Some(stay::Cause::HANGUP)
+    {
+        stay::note(stay::Cause::HANGUP); // it was the terminal that broke
+    }
+    if let Some(code) = stay::exit_code() {
+        return ExitCode::from(code);
+    }
     match outcome {
         Ok(exit) => ExitCode::from(exit),
         Err(error) => {
             if let (true, ClientError::Refused(refused)) = (json, &error) {
                 let _ = print_line(&serde_json::json!({ "error": refused }).to_string());
             }
-            eprintln!("weftctl: {error}");
+            complain(&error);
             ExitCode::from(1)
         }
     }

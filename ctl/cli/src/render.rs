@@ -109,7 +109,7 @@ impl Render for StatusReply {
             running => running.to_string(),
         };
         let pages = if self.hugepages { "hugepages" } else { "ordinary pages" };
-        lines(&[
+        let text = lines(&[
             ("node", self.node.clone()),
             ("weftd", format!("{}, pid {}, up {} s", self.version, self.pid, self.uptime_s)),
             ("generation", format!("{}{pending}", self.generation)),
@@ -127,7 +127,9 @@ impl Render for StatusReply {
             ),
             ("frame chunks", join(&self.chunks.iter().map(chunks).collect::<Vec<_>>())),
             ("captures", captures),
-        ])
+        ]);
+        let problems = self.problems.iter().map(|problem| format!("\n\nPROBLEM: {problem}"));
+        text + &problems.collect::<String>()
     }
 }
 

@@ -10,10 +10,6 @@ mod views;
 
 use std::{
     io::{self, IsTerminal},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -23,12 +19,12 @@ use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event, KeyEventKind},
 };
-use weft_ctl_api::{
-    client::{Client, ClientError},
-    history::parse_ago,
-};
+use weft_ctl_api::{client::ClientError, history::parse_ago, name::visible};
 
-use crate::{Session, print_line};
+use crate::{
+    Session, print_line,
+    stay::{self, Ending},
+};
 use data::Data;
 use state::{State, Wish};
 pub(crate) use views::View;
@@ -55,6 +51,8 @@ pub(crate) struct Top {
 
 /// How often the keyboard is looked at while nothing is typed.
 const KEYS_EVERY: Duration = Duration::from_millis(100);
+/// A turn ends within this time, unless weftd, or the terminal, holds it up.
+const TURN: Duration = Duration::from_millis(300);
 
 /// Runs until told to end.
 pub(crate) fn run(session: &mut Session, top: &Top) -> Result<(), ClientError> {
@@ -66,37 +64,23 @@ pub(crate) fn run(session: &mut Session, top: &Top) -> Result<(), ClientError> {
     }
     let mut data = Data::default();
     // Before the screen is cleared: whoever may not ask reads why in the ordinary way.
-    data.read(&mut session.client, 0, top.interval, false)?;
+    data.read(session, 0, top.interval, false)?;
     let mut state = State::new(top.view, top.filter.clone());
     state.stopped_ms = top.at.map(|ago| data.now_ms.saturating_sub(ago * 1000));
-    let ended = end_on_signal()?;
+    stay::begin(
+        session,
+        Ending { from_input: true, ask: Box::new(|_| TURN), at_last: restore, ..Ending::default() },
+    )?;
     // Puts the terminal back on a panic, too.
     let mut terminal = ratatui::try_init()?;
-    let outcome = watch(&mut terminal, session, top, &mut state, &mut data, &ended);
-    ratatui::restore();
+    let outcome = watch(&mut terminal, session, top, &mut state, &mut data);
+    restore();
     outcome
 }
 
-/// Raised by SIGTERM and SIGHUP: the terminal is put back before weftctl ends.
-fn end_on_signal() -> io::Result<Arc<AtomicBool>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let ended = Arc::new(AtomicBool::new(false));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name("signals".into()).spawn({
-        let ended = ended.clone();
-        move || {
-            runtime.block_on(async {
-                let (Ok(mut terminate), Ok(mut hangup)) =
-                    (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-                else {
-                    return;
-                };
-                tokio::select! { _ = terminate.recv() => {}, _ = hangup.recv() => {} }
-            });
-            ended.store(true, Ordering::Release);
-        }
-    })?;
-    Ok(ended)
+/// Puts the terminal back; one that is gone needs it no more.
+fn restore() {
+    let _ = ratatui::try_restore();
 }
 
 fn watch(
@@ -105,15 +89,17 @@ fn watch(
     top: &Top,
     state: &mut State,
     data: &mut Data,
-    ended: &AtomicBool,
 ) -> Result<(), ClientError> {
     let every = Duration::from_secs(top.interval);
     let mut read_at: Option<Instant> = None;
     let mut problem: Option<String> = None;
-    while !ended.load(Ordering::Acquire) {
+    while stay::has_ended().is_none() {
         // The past does not change: it is read again only when another moment is asked for.
         if read_at.is_none_or(|at| state.stopped_ms.is_none() && at.elapsed() >= every) {
-            problem = read(session, top, state, data).err().map(|error| error.to_string());
+            problem = match read(session, top, state, data) {
+                Err(error @ (ClientError::Broken(_) | ClientError::NotRunning { .. })) => return Err(error),
+                outcome => outcome.err().map(|error| visible(&error.to_string()).into_owned()),
+            };
             read_at = Some(Instant::now());
         }
         terminal.draw(|frame| screen::draw(frame, state, data, problem.as_deref()))?;
@@ -134,26 +120,19 @@ fn watch(
     Ok(())
 }
 
-/// Reads what is to be shown. A weftd that has gone is looked for again each time: it may be restarted meanwhile.
+/// Reads what is to be shown.
 fn read(session: &mut Session, top: &Top, state: &State, data: &mut Data) -> Result<(), ClientError> {
-    let ago_s = state.ago_s(wall_ms());
-    let flows = state.view == View::Flows;
-    let outcome = data.read(&mut session.client, ago_s, top.interval, flows);
-    if matches!(outcome, Err(ClientError::Broken(_))) {
-        session.client = Client::connect(&session.socket, session.timeout)?;
-        return data.read(&mut session.client, ago_s, top.interval, flows);
-    }
-    outcome
+    data.read(session, state.ago_s(wall_ms()), top.interval, state.view == View::Flows)
 }
 
 fn once(session: &mut Session, top: &Top) -> Result<(), ClientError> {
     let mut data = Data::default();
     let flows = top.view == View::Flows;
-    data.read(&mut session.client, top.at.unwrap_or(0), top.interval, flows)?;
+    data.read(session, top.at.unwrap_or(0), top.interval, flows)?;
     if flows || data.moment.lasted_ms == 0 && top.at.is_none() {
         // Rates need two looks; and a weftd that has just started has nothing to tell of yet.
         thread::sleep(Duration::from_secs(top.interval) + Duration::from_millis(100));
-        data.read(&mut session.client, top.at.unwrap_or(0), top.interval, flows)?;
+        data.read(session, top.at.unwrap_or(0), top.interval, flows)?;
     }
     if session.json {
         let whole = serde_json::json!({ "moment": data.moment, "flows": data.flows });

@@ -10,7 +10,13 @@ use weft_ctl_api::{
     trace::{Trace, TraceLive, TraceNext, TracePacket},
 };
 
-use crate::{Session, capture::fail, filter, print_line, render::Render};
+use crate::{
+    Session,
+    capture::fail,
+    filter, print_line,
+    render::Render,
+    stay::{self, Ending},
+};
 
 const HELP: &str = "\
 A packet in words:
@@ -145,9 +151,10 @@ fn live(session: &mut Session, arguments: &TraceArguments) -> Result<(), ClientE
     let TraceArguments { from, count, seconds, .. } = arguments;
     let call = TraceLive { from: from.clone(), filter, count: *count, seconds: *seconds };
     let id = session.client.call(&call)?.id;
+    stay::begin(session, Ending::default())?;
     let mut seen = 0;
     loop {
-        let reply = session.client.call(&TraceNext { id })?;
+        let reply = session.ask(&TraceNext { id })?;
         seen += reply.packets.len();
         for packet in &reply.packets {
             if session.json {

@@ -15,6 +15,7 @@ use weft_ctl_api::{
 use crate::{
     Session, print_line,
     render::{Render, human, table},
+    stay::{self, Ending},
 };
 
 /// One queue's rates.
@@ -58,9 +59,10 @@ impl Render for Rates {
 /// Prints rates until interrupted: a table each time, or a line of JSON.
 pub(crate) fn stats(session: &mut Session, call: &Stats, seconds: u64) -> Result<(), ClientError> {
     let mut old = session.client.call(call)?;
+    stay::begin(session, Ending::default())?;
     loop {
         sleep(Duration::from_secs(seconds.max(1)));
-        let new = session.client.call(call)?;
+        let new = session.ask(call)?;
         let rates = rates(&old, &new);
         if session.json {
             print_line(&serde_json::to_string(&rates).map_err(std::io::Error::other)?)?;

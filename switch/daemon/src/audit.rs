@@ -1,18 +1,24 @@
 //! The audit log: every change that was asked for, by whom, and what became of it. One JSON object a line, appended with one
-//! write each; two files of bounded size.
+//! write each; two files of bounded size. Each line ends with a digest of itself ([`crate::state::seal`]): one that does not fit is left out, and
+//! told of.
 
 use std::{
     collections::VecDeque,
-    fs::{self, File},
+    ffi::OsStr,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use weft_ctl_api::audit::AuditEntry;
-use weft_pmd::files;
 
+use crate::state::{
+    dir::Dir,
+    seal::{seal_line, unseal_line},
+};
+
+/// The log, and what was put aside of it.
+const NAME: &str = "audit.log";
+const ASIDE: &str = "audit.log.1";
 /// A longer file is put aside; the one put aside before is let go of.
 const FILE_MAX: u64 = 4 << 20;
 /// Entries at hand for `weftctl audit`.
@@ -26,25 +32,52 @@ const REFUSALS_WINDOW: Duration = Duration::from_secs(60);
 /// The audit log.
 #[derive(Debug, Default)]
 pub struct AuditLog {
-    path: Option<PathBuf>,
+    dir: Option<Dir>,
     /// The file ends in half a line of a weftd that was killed.
     is_torn: bool,
     recent: VecDeque<AuditEntry>,
+    problems: Vec<String>,
     /// When the window began, and refusals since.
     refusals: (Option<Instant>, u32),
 }
 
 impl AuditLog {
     /// Goes on with the log in a directory, if there is one; else entries are kept as long as weftd runs.
-    pub fn open(dir: Option<&Path>) -> Self {
-        let Some(path) = dir.map(|dir| dir.join("audit.log")) else { return Self::default() };
-        let mut log = Self::default();
-        for path in [aside(&path), path.clone()] {
-            let text = files::read_text(&path, 2 * FILE_MAX).unwrap_or_default();
-            log.is_torn = !text.is_empty() && !text.ends_with('\n');
-            text.lines().filter_map(|line| serde_json::from_str(line).ok()).for_each(|entry| log.keep(entry));
+    pub fn open(dir: Option<&Dir>) -> Self {
+        let mut log = Self { dir: dir.cloned(), ..Self::default() };
+        let Some(dir) = dir else { return log };
+        for name in [ASIDE, NAME] {
+            match dir.read(name, 2 * FILE_MAX) {
+                Ok(bytes) => log.take(name, &bytes.unwrap_or_default()),
+                Err(error) => {
+                    log.problems.push(format!("node.state: {}: {error}", dir.path().join(name).display()));
+                }
+            }
         }
-        Self { path: Some(path), ..log }
+        log
+    }
+
+    fn take(&mut self, name: &str, bytes: &[u8]) {
+        self.is_torn = bytes.last().is_some_and(|last| *last != b'\n');
+        let mut damaged = 0;
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let object = str::from_utf8(line).ok().and_then(unseal_line);
+            match object.and_then(|object| serde_json::from_str(&object).ok()) {
+                Some(entry) => self.keep(entry),
+                None => damaged += 1,
+            }
+        }
+        // The last may be half a line of a weftd that was killed.
+        if damaged > usize::from(self.is_torn) {
+            self.problems.push(format!(
+                "node.state: {name}: damaged or cut off, and left out: {damaged} of its lines"
+            ));
+        }
+    }
+
+    /// What could not be read.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     fn keep(&mut self, entry: AuditEntry) {
@@ -81,12 +114,12 @@ impl AuditLog {
             who = %entry.who, verb = entry.verb, generation = entry.generation, done = entry.done, outcome = entry.outcome,
             "change"
         );
-        if let Some(path) = &self.path {
-            match append(path, &entry, self.is_torn) {
+        if let Some(dir) = &self.dir {
+            match append(dir, &entry, self.is_torn) {
                 Ok(()) => self.is_torn = false,
                 Err(error) => {
                     self.is_torn = true; // half a line may be there
-                    tracing::error!(path = %path.display(), %error, "the audit log can't be written")
+                    tracing::error!(dir = %dir.path().display(), %error, "the audit log can't be written")
                 }
             }
         }
@@ -94,26 +127,27 @@ impl AuditLog {
     }
 }
 
-fn aside(path: &Path) -> PathBuf {
-    path.with_extension("log.1")
-}
-
-fn append(path: &Path, entry: &AuditEntry, is_torn: bool) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|meta| meta.len() > FILE_MAX) {
-        fs::rename(path, aside(path))?;
+fn append(dir: &Dir, entry: &AuditEntry, is_torn: bool) -> io::Result<()> {
+    let mut file = dir.append(NAME)?;
+    if file.metadata()?.len() > FILE_MAX {
+        dir.rename(OsStr::new(NAME), OsStr::new(ASIDE))?;
+        file = dir.append(NAME)?;
     }
-    let mut line = if is_torn { vec![b'\n'] } else { Vec::new() };
-    serde_json::to_writer(&mut line, entry)?;
-    line.push(b'\n');
-    let mut file: File = File::options().create(true).append(true).mode(0o600).open(path)?;
-    file.write_all(&line)
+    let begin = if is_torn { "\n" } else { "" };
+    file.write_all(format!("{begin}{}\n", seal_line(&serde_json::to_string(entry)?)).as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use weft_ctl_api::audit::Who;
 
     use super::*;
+
+    fn open(dir: &tempfile::TempDir) -> AuditLog {
+        AuditLog::open(Some(&Dir::open_own(dir.path(), &[NAME, ASIDE]).expect("ours")))
+    }
 
     fn entry(generation: u64) -> AuditEntry {
         let args = serde_json::json!({ "name": "x".repeat(1000) });
@@ -137,16 +171,20 @@ mod tests {
     #[test]
     fn the_log_is_bounded_and_outlives_half_a_line() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut log = AuditLog::open(Some(dir.path()));
+        let mut log = open(&dir);
         (0..6000).for_each(|generation| log.append(entry(generation)));
         let size = |name: &str| fs::metadata(dir.path().join(name)).map_or(0, |meta| meta.len());
         assert!(size("audit.log") <= FILE_MAX + 2000 && size("audit.log.1") <= FILE_MAX + 2000);
         assert!(size("audit.log.1") > 0);
         let mut file = File::options().append(true).open(dir.path().join("audit.log")).expect("there");
         file.write_all(b"{\"at\":\"half").expect("written");
-        let mut log = AuditLog::open(Some(dir.path()));
+        let mut log = open(&dir);
         log.append(entry(6000));
-        let log = AuditLog::open(Some(dir.path()));
+        let log = open(&dir);
+        assert_eq!(
+            log.problems(),
+            ["node.state: audit.log: damaged or cut off, and left out: 1 of its lines"]
+        );
         let generations: Vec<u64> = log.recent(3).map(|entry| entry.generation).collect();
         assert_eq!(generations, [5998, 5999, 6000]);
         assert_eq!(log.recent(9999).count(), RECENT_MAX);

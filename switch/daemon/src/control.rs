@@ -43,6 +43,7 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
             take(&mut session.switch, report);
         }
         session.look_after_captures();
+        session.look_after_trace();
         if published.elapsed() >= pause {
             let began = Instant::now();
             session.switch.publish_learnt();
@@ -76,12 +77,12 @@ fn handle(session: &mut Session, event: Event) {
     match event {
         // Whoever only wanted to see something does not wait for it any more.
         Event::Request { verb, reply, .. } if reply.is_closed() && role_of(&verb) == Some(Role::View) => {}
-        Event::Request { verb, args, persist, peer, reply, place: _place } => {
-            let answer = session.serve(&verb, args, persist, &peer);
-            let answer = answer.map(|value| Answer { value, stream: session.stream.take() });
-            session.when_kept(move |problems| {
+        Event::Request { verb, args, persist, peer, reply: to, place } => {
+            let reply = session.serve(&verb, args, persist, &peer);
+            let stream = session.stream.take();
+            session.when_kept(move |warnings| {
                 // Whoever asked may have gone.
-                let _ = reply.send(answer.map(|answer| answer.warn(problems)));
+                let _ = to.send(reply.map(|reply| Answer { reply, warnings, stream, place }));
             });
         }
         Event::Scrape { reply } => {

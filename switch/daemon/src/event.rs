@@ -1,9 +1,9 @@
 //! What the control thread hears of.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde_json::Value;
-use weft_ctl_api::{Error, spec::PortSpec};
+use weft_ctl_api::{Error, Later, spec::PortSpec};
 
 use crate::{
     bfd,
@@ -16,25 +16,33 @@ use crate::{
 };
 
 /// What a request is answered.
-#[derive(Debug)]
 pub struct Answer {
-    /// The reply.
-    pub value: Value,
+    /// The reply: whoever sends it makes it, or writes it down.
+    pub reply: Later,
+    /// Of a change that did not go as it should have.
+    pub warnings: Vec<String>,
     /// What follows it.
     pub stream: Option<Stream>,
+    /// The request's place among those that may wait at once: kept until the reply is made, for that takes memory, too.
+    pub place: tokio::sync::OwnedSemaphorePermit,
 }
 
-impl Answer {
-    /// The same of a change that did not go as it should have.
-    pub fn warn(mut self, warnings: Vec<String>) -> Self {
-        if let (Value::Object(reply), false) = (&mut self.value, warnings.is_empty()) {
-            let all = reply.entry("warnings").or_insert_with(|| Value::Array(Vec::new()));
-            if let Value::Array(all) = all {
-                all.extend(warnings.into_iter().map(Value::String));
-            }
-        }
-        self
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
     }
+}
+
+/// Makes a reply.
+pub fn make(reply: Later, warnings: Vec<String>) -> Result<Value, Error> {
+    let mut value = reply.make()?;
+    if let (Value::Object(fields), false) = (&mut value, warnings.is_empty()) {
+        let all = fields.entry("warnings").or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(all) = all {
+            all.extend(warnings.into_iter().map(Value::String));
+        }
+    }
+    Ok(value)
 }
 
 /// What happens.

@@ -41,3 +41,4 @@ pub mod splice;
 pub mod state;
 pub mod switch;
 pub mod trace;
+pub mod unix;

@@ -11,7 +11,10 @@ use std::{
 use clap::{CommandFactory, Parser};
 use crossbeam::channel;
 use tokio::signal::unix::{SignalKind, signal};
-use weft_ctl_api::spec::{Config, LogFormat};
+use weft_ctl_api::{
+    name::visible,
+    spec::{Config, LogFormat},
+};
 use weftd::{
     config, control,
     desired::Desired,
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weftd: {error}");
+            eprintln!("weftd: {}", visible(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -89,15 +92,19 @@ fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
     let (config, desired) = config::check(&path)?;
     weft_pmd::sys::net::lift_open_files();
     log::start(&arguments.log, arguments.log_format.unwrap_or(config.log.format));
-    let state = State::open(&config.node.state);
-    let (config, desired, why) = come_up_with(&state, &path, config, desired)?;
+    warn_of_others(&path);
+    let mut state = State::open(&config.node.state);
+    let (config, desired, why) = come_up_with(&mut state, &path, config, desired)?;
     /// Requests and the like that the control thread may be behind.
     const EVENTS: usize = 1024;
     /// Learnt addresses it may be behind; those beyond are lost, and seen again.
     const REPORTS: usize = 8192;
     let (events, receiver) = channel::bounded(EVENTS);
     let (reports, report_receiver) = channel::bounded(REPORTS);
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// Replies that are written down at once, of all users.
+    const REPLIES: usize = 64;
+    let mut tokio = tokio::runtime::Builder::new_current_thread();
+    let tokio = tokio.enable_all().max_blocking_threads(REPLIES).build()?;
     // The socket first: two weftds on one node would fight over ports.
     let (socket, metrics) = {
         let _guard = tokio.enter();
@@ -130,7 +137,7 @@ fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
         }
         serve(&socket, events).await
     })?;
-    drop(tokio);
+    tokio.shutdown_background(); // nobody waits for the reply that is being written down
     drop(socket);
     let switch = control.join().map_err(|_| "the control thread panicked")?;
     drop(reports); // kept until here: a channel that nobody can write to any more would wake the control thread for ever
@@ -141,9 +148,19 @@ fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
     Ok(())
 }
 
+/// Whoever writes the file configures the switch.
+fn warn_of_others(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    if let Ok(mode) = std::fs::metadata(path).map(|meta| meta.mode() & 0o7777)
+        && mode & 0o002 != 0
+    {
+        tracing::warn!(path = %path.display(), mode = format!("{mode:04o}"), "everybody may write to the configuration file");
+    }
+}
+
 /// The configuration last confirmed, unless the file was edited since; and which of the two it is.
 fn come_up_with(
-    state: &State,
+    state: &mut State,
     path: &Path,
     config: Config,
     desired: Desired,
@@ -162,7 +179,11 @@ fn come_up_with(
             Ok((confirmed, desired, "started with the configuration last confirmed".into()))
         }
         Err(error) => {
-            tracing::error!(%error, "the configuration last confirmed does not fit any more: the file is used");
+            let problem = format!(
+                "the configuration last confirmed does not fit any more: {error}; weftd has come up with {}",
+                path.display()
+            );
+            state.tell("startup.json", problem);
             Ok((config, desired, started))
         }
     }

@@ -53,7 +53,7 @@ pub struct Metrics {
 }
 
 /// How metrics are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exposition {
     /// OpenMetrics 1.0, which Prometheus asks for.
     OpenMetrics,

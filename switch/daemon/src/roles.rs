@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::MetadataExt,
 };
 
-use weft_ctl_api::{Role, audit::Who, spec::Config};
+use weft_ctl_api::{Role, audit::Who, name::visible, spec::Config};
 
 use crate::desired::Invalid;
 
@@ -41,8 +41,8 @@ impl Identity {
             uid: Some(peer.uid()),
             gid: Some(peer.gid()),
             pid: peer.pid(),
-            // Whoever runs it names it: what is no character must not get into logs and terminals.
-            comm: comm.unwrap_or_default().trim().replace(char::is_control, "?"),
+            // Whoever runs it names it: what can't be seen, or is obeyed, must not get into logs and terminals.
+            comm: visible(&comm.unwrap_or_default().trim().replace(char::is_control, "?")).into_owned(),
         };
         Ok(Self { uid: peer.uid(), groups, who })
     }

@@ -1,7 +1,8 @@
 //! The control socket, and what each verb does. One file per noun.
 //!
 //! A client costs one task and its buffers: requests are read with a length limit and a deadline, connections are limited
-//! in number, and whoever sends nonsense gets one error and is disconnected. Only the control thread touches the switch.
+//! in number, and whoever sends nonsense gets one error and is disconnected. Only the control thread touches the switch; what it
+//! answers is written down on other threads, and what needs nothing but the configuration is made there ([`Deferred`]).
 
 mod access;
 mod biggest;
@@ -21,8 +22,8 @@ pub mod socket;
 use std::{collections::VecDeque, sync::Arc};
 
 use weft_ctl_api::{
-    Code, Done, Error, Role, Server, audit, capture, config, drops, endpoint, fabric, fdb, flow, history,
-    network, plan, pmd, port,
+    Code, Deferred, Done, Error, Role, Server, audit, capture, config, drops, endpoint, fabric, fdb, flow,
+    history, network, plan, pmd, port,
     spec::Config,
     stats, status,
     trace::{Trace, TraceLive, TraceNext, TraceReply, TraceSeen, TraceStarted},
@@ -65,6 +66,7 @@ impl Session {
     /// A fresh one; `why` says what the switch has come up with.
     pub fn new(switch: Switch, state: State, access: Arc<socket::Access>, why: &str) -> Self {
         let audit = AuditLog::open(state.dir().ok());
+        audit.problems().iter().for_each(|problem| tracing::error!("{problem}"));
         let who = crate::roles::weftd_itself("start");
         let request = access::Request { who, role: Role::View, persist: false };
         let mut session = Self {
@@ -324,19 +326,24 @@ impl Server for Session {
         self.history.read(&call)
     }
 
-    fn config_show(&mut self, _: config::ConfigShow) -> Result<config::ConfigText, Error> {
+    fn config_show(&mut self, _: config::ConfigShow) -> Result<Deferred<config::ConfigText>, Error> {
         let config = self.switch.config.clone();
-        let toml = file::to_toml(&config).map_err(|error| Error::new(Code::Internal, error))?;
-        Ok(config::ConfigText { config, toml })
+        Ok(Deferred::new(|| {
+            let toml = file::to_toml(&config).map_err(|error| Error::new(Code::Internal, error))?;
+            Ok(config::ConfigText { config, toml })
+        }))
     }
 
     fn config_save(&mut self, call: config::ConfigSave) -> Result<Done, Error> {
         self.save(call)
     }
 
-    fn config_check(&mut self, call: config::ConfigCheck) -> Result<Done, Error> {
-        file::check(&call.file).map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
-        Ok(self.done(format!("{} is a valid configuration", call.file.display())))
+    fn config_check(&mut self, call: config::ConfigCheck) -> Result<Deferred<Done>, Error> {
+        let done = self.done(format!("{} is a valid configuration", call.file.display()));
+        Ok(Deferred::new(move || {
+            file::check(&call.file).map_err(|error| Error::new(Code::Invalid, error.to_string()))?;
+            Ok(done)
+        }))
     }
 
     fn config_reload(&mut self, _: config::ConfigReload) -> Result<Done, Error> {
@@ -359,7 +366,7 @@ impl Server for Session {
         self.cancel()
     }
 
-    fn config_diff(&mut self, call: config::ConfigDiff) -> Result<plan::DiffReply, Error> {
+    fn config_diff(&mut self, call: config::ConfigDiff) -> Result<Deferred<plan::DiffReply>, Error> {
         self.diff(call)
     }
 

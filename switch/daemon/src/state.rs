@@ -10,13 +10,23 @@
 //! configuration last confirmed, unless its file was edited since: then with the file. `startup.json` names the text that
 //! it stands in for, so neither has to be written together with the other. Whoever is told that a change was made finds it in
 //! the history, whatever becomes of weftd: the answer waits until it is written ([`State::when_kept`]), and nobody else does.
+//!
+//! What is read back is what was written: every file, and every line of the audit log, carries a digest ([`seal`]). Where one does
+//! not fit, weftd does without: with the operator's file in place of a damaged `startup.json` (an entry of the history is
+//! no substitute: it may never have been confirmed), and without the entries of the history that are damaged. It says so as an
+//! error in its log, and `weftctl status` and `doctor` do ([`State::problems`]) until the file is written anew. A directory that is
+//! not weftd's own is refused, and left as it is ([`dir`]).
 
 mod change;
+pub(crate) mod dir;
 pub mod durable;
 mod history;
+pub(crate) mod seal;
 mod writer;
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -24,14 +34,23 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use weft_ctl_api::{audit::Who, spec::Config};
-use weft_pmd::files;
 
-use crate::{config, state::durable::Prepared};
+use crate::{
+    config,
+    state::{dir::Dir, durable::Prepared},
+};
 
 pub use history::{Entry, History};
 
 /// Longer is none of weftd's files: two configurations, written as JSON strings.
 const SIZE_MAX: u64 = 256 << 20;
+/// What is in the directory; the first shows that it is weftd's.
+const FILES: &[&str] = &[LOCK, STARTUP, HISTORY, "audit.log", "audit.log.1", "lost+found"];
+const LOCK: &str = "lock";
+const STARTUP: &str = "startup.json";
+const HISTORY: &str = "history";
+/// What a sealed [`Startup`] is called in its first line.
+const STARTUP_SEAL: &str = "startup";
 
 /// Why something can't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -61,97 +80,141 @@ struct Startup {
 /// weftd's state directory, or the reason that there is none.
 #[derive(Debug)]
 pub struct State {
-    dir: Result<PathBuf, String>,
+    /// The directory, as far as it can be read.
+    readable: Option<Dir>,
+    /// Why nothing can be kept in it.
+    refused: Option<String>,
     _lock: Option<File>,
     /// Configurations that were in force.
     pub history: History,
+    /// What is wrong, by what it is wrong with.
+    problems: BTreeMap<&'static str, String>,
     /// Something is being written that nobody was told of.
     is_writing: bool,
 }
 
 impl State {
     /// Opens the directory, making it if need be. Without one weftd runs all the same: a full disk keeps no pod from
-    /// its packets.
+    /// its packets. One on a file system that has become read-only is still read.
     pub fn open(path: &Path) -> Self {
-        let opened = Self::lock(path).and_then(|lock| Ok((lock, History::open(path.join("history"))?)));
-        match opened {
-            Ok((lock, history)) => {
-                Self { dir: Ok(path.to_owned()), _lock: Some(lock), history, is_writing: false }
-            }
-            Err(error) => {
-                let problem = format!("node.state: {}: {error}", path.display());
-                let remedy =
-                    "neither history nor audit log outlive weftd, and nothing can be applied to be confirmed";
-                tracing::warn!(problem, "no state directory: {remedy}");
-                Self { dir: Err(problem), _lock: None, history: History::default(), is_writing: false }
-            }
+        let mut state = Self {
+            readable: None,
+            refused: None,
+            _lock: None,
+            history: History::default(),
+            problems: BTreeMap::new(),
+            is_writing: false,
+        };
+        match state.try_open(path) {
+            Ok(true) => {}
+            Ok(false) => state.refuse(path, &io::ErrorKind::ReadOnlyFilesystem.into()),
+            Err(error) => state.refuse(path, &error),
         }
+        state
     }
 
-    fn lock(path: &Path) -> io::Result<File> {
-        fs::create_dir_all(path.join("history"))?;
-        durable::only_ours(path)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
+    /// Says whether it can be written to.
+    fn try_open(&mut self, path: &Path) -> io::Result<bool> {
+        let dir = Dir::open_own(path, FILES)?;
+        let (lock, is_writable) = dir.open_lock(LOCK)?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => io::Error::other("another weftd uses it; name another directory"),
             fs::TryLockError::Error(error) => error,
         })?;
-        Ok(lock)
+        if is_writable {
+            dir.remove_unfinished();
+            dir.make_own(HISTORY)?.remove_unfinished();
+        }
+        self.history = History::open(dir.clone(), is_writable)?;
+        if let Some(problem) = self.history.problem() {
+            self.tell(HISTORY, problem);
+        }
+        (self.readable, self._lock) = (Some(dir), Some(lock));
+        Ok(is_writable)
     }
 
-    /// The directory.
-    pub fn dir(&self) -> Result<&Path, StateError> {
-        self.dir.as_deref().map_err(|problem| StateError::Missing(problem.clone()))
+    fn refuse(&mut self, path: &Path, error: &io::Error) {
+        let problem = format!("node.state: {}: {error}", path.display());
+        self.tell(
+            "node.state",
+            format!(
+                "no state directory: {problem}; neither history nor audit log outlive weftd, nothing can be applied to be confirmed, and what is \
+                 applied is gone when weftd ends"
+            ),
+        );
+        self.refused = Some(problem);
     }
 
-    fn startup_path(&self) -> Result<PathBuf, StateError> {
-        Ok(self.dir()?.join("startup.json"))
+    /// Says what is wrong, in the log and to whoever asks.
+    pub fn tell(&mut self, about: &'static str, problem: String) {
+        tracing::error!("{problem}");
+        self.problems.insert(about, problem);
+    }
+
+    /// What is wrong with what was kept, or with the place to keep it in.
+    pub fn problems(&self) -> Vec<String> {
+        self.problems.values().cloned().collect()
+    }
+
+    /// The directory, if things can be kept in it.
+    pub fn dir(&self) -> Result<&Dir, StateError> {
+        match (&self.readable, &self.refused) {
+            (Some(dir), None) => Ok(dir),
+            (_, problem) => Err(StateError::Missing(problem.clone().unwrap_or_default())),
+        }
+    }
+
+    fn failed(&self) -> impl Fn(io::Error) -> StateError {
+        let path = self.readable.as_ref().map(|dir| dir.path().join(STARTUP)).unwrap_or_default();
+        move |source| StateError::Io { path: path.clone(), source }
     }
 
     /// What to come up with instead of a configuration file that reads so.
-    pub fn startup(&self, file: &str) -> Option<Config> {
-        let path = self.startup_path().ok()?;
-        let text = files::read_text(&path, SIZE_MAX).ok()?;
-        let unreadable = |error: String| {
-            tracing::error!(path = %path.display(), error, "can't be read: the configuration file is used");
-        };
-        let startup: Startup =
-            serde_json::from_str(&text).map_err(|error| unreadable(error.to_string())).ok()?;
-        if startup.instead_of != file {
-            return None;
+    pub fn startup(&mut self, file: &str) -> Option<Config> {
+        let dir = self.readable.clone()?;
+        match read_startup(&dir, file) {
+            Ok(config) => config,
+            Err(problem) => {
+                let path = dir.path().join(STARTUP);
+                let remedy = "weftd has come up with its configuration file, whatever was confirmed since that was written; \
+                              look whether it is what you want, then: weftctl config save, or config apply";
+                self.tell(STARTUP, format!("{}: {problem}; {remedy}", path.display()));
+                None
+            }
         }
-        config::parse(&startup.config).map_err(unreadable).ok()
     }
 
     /// Makes ready to come up with a configuration instead of a file that reads so.
     pub fn prepare_startup(&self, file: &str, config: &Config) -> Result<Prepared, StateError> {
-        let path = self.startup_path()?;
-        let failed = |source| StateError::Io { path: path.clone(), source };
+        let (dir, failed) = (self.dir()?, self.failed());
         let toml = config::to_toml(config).map_err(|error| failed(io::Error::other(error)))?;
         let startup = Startup { instead_of: file.to_owned(), config: toml };
         let bytes = serde_json::to_vec(&startup).map_err(|error| failed(error.into()))?;
-        Prepared::write(&path, &bytes, None).map_err(failed)
+        Prepared::write(dir, OsStr::new(STARTUP), &seal::seal(STARTUP_SEAL, &bytes), None).map_err(failed)
     }
 
     /// Puts a prepared one in place.
-    pub fn commit_startup(&self, prepared: Prepared) -> Result<(), StateError> {
-        let path = self.startup_path()?;
-        prepared.commit().map_err(|source| StateError::Io { path, source })
+    pub fn commit_startup(&mut self, prepared: Prepared) -> Result<(), StateError> {
+        prepared.commit().map_err(self.failed())?;
+        self.problems.remove(STARTUP);
+        Ok(())
     }
 
     /// What [`Self::restore_startup`] brings back.
     pub fn startup_bytes(&self) -> Option<Vec<u8>> {
-        fs::read(self.startup_path().ok()?).ok()
+        self.dir().ok()?.read(STARTUP, SIZE_MAX).ok()?
     }
 
     /// weftd comes up as if nothing had been prepared since: with what was said then, or the configuration file.
-    pub fn restore_startup(&self, bytes: Option<Vec<u8>>) -> Result<(), StateError> {
-        let path = self.startup_path()?;
+    pub fn restore_startup(&mut self, bytes: Option<Vec<u8>>) -> Result<(), StateError> {
+        let dir = self.dir()?;
         let outcome = match bytes {
-            Some(bytes) => durable::replace(&path, &bytes),
-            None => durable::remove(&path),
+            Some(bytes) => durable::replace(dir, STARTUP, &bytes),
+            None => durable::remove(dir, STARTUP),
         };
-        outcome.map_err(|source| StateError::Io { path, source })
+        outcome.map_err(self.failed())?;
+        self.problems.remove(STARTUP);
+        Ok(())
     }
 
     /// Notes a configuration that has come into force, unless it is the newest already. It is not on disk yet:
@@ -178,6 +241,16 @@ impl State {
     }
 }
 
+/// None: there is none, or the file that it stood in for was edited since.
+fn read_startup(dir: &Dir, file: &str) -> Result<Option<Config>, String> {
+    let Some(bytes) = dir.read(STARTUP, SIZE_MAX).map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
+    let body = seal::unseal(STARTUP_SEAL, &bytes).map_err(|damage| damage.to_string())?;
+    let startup: Startup = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    if startup.instead_of == file { config::parse(&startup.config).map(Some) } else { Ok(None) }
+}
+
 /// The time, as RFC 3339 has it.
 pub fn now() -> String {
     humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string()
@@ -194,7 +267,7 @@ mod tests {
     #[test]
     fn a_file_that_was_edited_goes_before_what_stood_in_for_it() {
         let dir = tempfile::tempdir().expect("a directory");
-        let state = State::open(dir.path());
+        let mut state = State::open(dir.path());
         assert_eq!(state.startup("a file"), None);
         let prepared = state.prepare_startup("a file", &named("confirmed")).expect("prepared");
         assert_eq!(state.startup("a file"), None, "not before it is committed");
@@ -248,11 +321,71 @@ mod tests {
             (1..=260).filter(|at| text(*at).is_some_and(|text| text.contains("change\":{"))).count();
         assert!(changes >= files - 4, "{changes} of {files} say what they changed");
         let state = State::open(dir.path());
+        assert!(state.problems().len() == 1 && state.problems()[0].contains("261"), "{:?}", state.problems());
         let generations: Vec<u64> = state.history.entries().map(|entry| entry.generation).collect();
         assert_eq!(generations, (211..=260).collect::<Vec<_>>());
         for generation in 211..=260 {
             assert_eq!(state.history.config(generation), Some(numbered(generation)));
         }
         assert_eq!(state.history.config(210), None);
+    }
+
+    #[test]
+    fn a_damaged_startup_is_told_of_until_it_is_written_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(STARTUP);
+        let mut state = State::open(dir.path());
+        let prepared = state.prepare_startup("a file", &named("confirmed")).expect("prepared");
+        state.commit_startup(prepared).expect("committed");
+        let whole = fs::read(&path).expect("there");
+        let mut damaged = whole.clone();
+        damaged[whole.len() - 9] ^= 1;
+        for bytes in [&damaged[..], &whole[..whole.len() - 1], &[], b"{}", b"weft-state 2 startup\n"] {
+            fs::write(&path, bytes).expect("writable");
+            assert_eq!(state.startup("a file"), None);
+            let problems = state.problems();
+            assert!(
+                problems[0].contains("startup.json") && problems[0].contains("config save"),
+                "{problems:?}"
+            );
+        }
+        state.restore_startup(None).expect("removed");
+        assert_eq!(state.problems(), Vec::<String>::new());
+        fs::remove_file(&path).ok();
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("writable");
+        assert!(state.startup("a file").is_none() && state.problems()[0].contains("symbolic link"));
+        let prepared = state.prepare_startup("a file", &named("confirmed")).expect("prepared");
+        state.commit_startup(prepared).expect("it takes the link's place");
+        assert_eq!(state.startup("a file"), Some(named("confirmed")));
+        assert_eq!(state.problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn entries_of_the_history_are_whole_or_left_out_and_none_takes_another_ones_place() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut state = State::open(dir.path());
+        for generation in 1..=6 {
+            state.record(generation, &Who::default(), "a change", &numbered(generation));
+        }
+        drop(state);
+        let path = |generation: u64| dir.path().join(format!("history/{generation:020}.json"));
+        let mut bytes = fs::read(path(5)).expect("there");
+        let last = bytes.len() - 9;
+        bytes[last] ^= 4;
+        fs::write(path(5), bytes).expect("writable");
+        let mut state = State::open(dir.path());
+        let known = |state: &State| state.history.entries().map(|entry| entry.generation).collect::<Vec<_>>();
+        assert_eq!(known(&state), [1, 2, 3, 4], "the sixth says what it changed of the fifth");
+        assert!(state.problems()[0].contains("5, 6"), "{:?}", state.problems());
+        // What comes next is not taken for what is damaged, nor is the sixth for a change of it.
+        assert_eq!(state.history.newest(), 6);
+        state.record(7, &Who::default(), "a change", &numbered(7));
+        drop(state);
+        let state = State::open(dir.path());
+        assert_eq!(known(&state), [1, 2, 3, 4, 7]);
+        assert_eq!(state.history.config(7), Some(numbered(7)));
+        drop(state);
+        fs::rename(path(2), path(3)).expect("ours");
+        assert_eq!(known(&State::open(dir.path())), [1]);
     }
 }

@@ -43,6 +43,10 @@ fn state(findings: &mut Findings, running: &Running) {
         findings.problem(found, "restart weftd, and report what its log says of a panic");
     }
     running.ports.iter().for_each(|port| port_state(findings, port));
+    for problem in &status.problems {
+        let (found, remedy) = problem.rsplit_once("; ").unwrap_or((problem, "see weftd's log"));
+        findings.problem(found, remedy);
+    }
     // By size: when the few large chunks are used up, super-frames are lost, however much of the memory is free.
     for row in status.chunks.iter().filter(|row| row.free_percent() < MEMORY_LEAST) {
         let found = format!("{} of {} {} chunks of frame memory are free", row.free, row.total, row.size);

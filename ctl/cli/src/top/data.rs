@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use weft_ctl_api::{
-    client::{Client, ClientError},
+    client::ClientError,
     drops::Drops,
     endpoint::EndpointList,
     flow::{FlowTop, TopFlows},
@@ -12,6 +12,8 @@ use weft_ctl_api::{
     spec::EndpointSpec,
     status::{Status, StatusReply},
 };
+
+use crate::Session;
 
 /// Flows asked for: more than fit on a screen, so that a filter finds some.
 const FLOWS: usize = 200;
@@ -49,30 +51,30 @@ impl Data {
     /// Reads the moment that ended `ago_s` seconds ago and lasted `span_s`; flows are always those of now.
     pub(super) fn read(
         &mut self,
-        client: &mut Client,
+        session: &mut Session,
         ago_s: u64,
         span_s: u64,
         flows: bool,
     ) -> Result<(), ClientError> {
         let asked = History { from_s: ago_s + span_s, to_s: ago_s, step_s: span_s, ..History::default() };
-        let reply = client.call(&asked)?;
+        let reply = session.ask(&asked)?;
         self.reaches_s = reply.reaches_s;
         self.now_ms = reply.now_ms;
         self.moment = reply.moments.into_iter().next_back().unwrap_or_default();
         if flows {
-            self.flows = Some(client.call(&FlowTop { limit: FLOWS })?);
+            self.flows = Some(session.ask(&FlowTop { limit: FLOWS })?);
         }
         if self.slow_at.is_none_or(|at| at.elapsed() >= SLOW) {
-            self.read_slow(client)?;
+            self.read_slow(session)?;
         }
         Ok(())
     }
 
-    fn read_slow(&mut self, client: &mut Client) -> Result<(), ClientError> {
-        self.status = Some(client.call(&Status {})?);
-        self.ports = client.call(&PortList {})?.ports;
-        self.endpoints = client.call(&EndpointList::default())?.endpoints;
-        let drops = client.call(&Drops::default())?.drops;
+    fn read_slow(&mut self, session: &mut Session) -> Result<(), ClientError> {
+        self.status = Some(session.ask(&Status {})?);
+        self.ports = session.ask(&PortList {})?.ports;
+        self.endpoints = session.ask(&EndpointList::default())?.endpoints;
+        let drops = session.ask(&Drops::default())?.drops;
         self.meanings = drops.into_iter().map(|row| (row.reason, row.meaning)).collect();
         self.meanings.sort();
         self.meanings.dedup();
@@ -82,7 +84,7 @@ impl Data {
             at_ms: moment.at_ms,
             packets_per_second: moment.per_second(moment.sum.rx_packets),
         };
-        self.graph = client.call(&graph)?.moments.into_iter().map(step).collect();
+        self.graph = session.ask(&graph)?.moments.into_iter().map(step).collect();
         self.slow_at = Some(Instant::now());
         Ok(())
     }

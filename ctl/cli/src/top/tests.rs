@@ -64,6 +64,7 @@ fn data() -> Data {
             dropped: 0,
             learn_lost: 0,
             captures: 0,
+            problems: Vec::new(),
             version: "0".into(),
             pid: 1,
             node: "node-a".into(),

@@ -11,6 +11,7 @@ use weft_ctl_api::{
 use crate::{
     Session, print_line,
     render::{Render, dash, human, table},
+    stay::{self, Ending},
 };
 
 /// Drops per second at one port, of one endpoint, for one reason.
@@ -47,13 +48,14 @@ impl Render for Rates {
 /// Prints what is dropped until interrupted: a table each time, or a line of JSON.
 pub(crate) fn drops(session: &mut Session, call: &Drops, seconds: u64) -> Result<(), ClientError> {
     let pause = Duration::from_secs(seconds.max(1));
+    stay::begin(session, Ending::default())?;
     if call.last.is_some() {
         return follow(session, call, pause);
     }
     let mut old = session.client.call(call)?;
     loop {
         sleep(pause);
-        let new = session.client.call(call)?;
+        let new = session.ask(call)?;
         print(session, &rates(&old, &new))?;
         old = new;
     }
@@ -78,7 +80,7 @@ fn follow(session: &mut Session, call: &Drops, pause: Duration) -> Result<(), Cl
             print(session, fresh.as_slice())?;
         }
         sleep(pause);
-        reply = session.client.call(&all)?.last;
+        reply = session.ask(&all)?.last;
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use hashbrown::HashSet;
-use weft_ctl_api::spec::{Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, PortSpec, RoleSpec};
+use weft_ctl_api::{
+    name::{self, NameError},
+    spec::{Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, PortSpec, RoleSpec},
+};
 use weft_dataplane::{snapshot::Mode, thread::Idle};
 use weft_wire::Mac;
 
@@ -27,6 +30,7 @@ const REWRITES_MAX: usize = u16::MAX as usize;
 
 /// What a configuration means; `peers` is what was found of other nodes the last time, and becomes what is found now.
 pub(super) fn desired(config: &Config, peers: &mut Peers) -> Result<Desired, Invalid> {
+    check_name("node", &config.node.name)?;
     unique("network", config.network.iter().map(|network| &network.name))?;
     unique("port", config.port.iter().map(|port| &port.name))?;
     unique("endpoint", config.endpoint.iter().map(|endpoint| &endpoint.name))?;
@@ -111,12 +115,15 @@ fn unique<'a>(noun: &str, names: impl Iterator<Item = &'a String>) -> Result<(),
 }
 
 pub(super) fn check_name(noun: &str, name: &str) -> Result<(), Invalid> {
-    if name.is_empty() || name.len() > 253 || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        let problem = format!("{name:?} can't be a name");
-        let remedy = "use 1 to 253 characters without white space";
-        return Err(Invalid::new(format!("{noun}.name"), problem, remedy));
-    }
-    Ok(())
+    // No verb takes a rule or a node beside words of its own.
+    let check = if matches!(noun, "flow" | "node") { name::check } else { name::check_beside_words };
+    check(name).map_err(|error| {
+        let remedy = match error {
+            NameError::Word { .. } => "choose another name",
+            _ => "use 1 to 253 bytes of characters that can be seen, without white space",
+        };
+        Invalid::new(format!("{noun}.name"), error.to_string(), remedy)
+    })
 }
 
 pub(super) fn two_of_a_name(noun: &str, name: &str) -> Invalid {

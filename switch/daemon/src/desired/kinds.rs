@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use weft_ctl_api::spec::{PortKind, PortSpec, QueuesSpec, RoleSpec, XdpMode, Zerocopy};
+use weft_ctl_api::{
+    name,
+    spec::{PortKind, PortSpec, QueuesSpec, RoleSpec, XdpMode, Zerocopy},
+};
 use weft_pmd::port::gen_udp;
 
 use super::{Desired, Invalid, Port};
@@ -80,6 +83,11 @@ fn device(spec: &PortSpec) -> Result<(), Invalid> {
             return Err(Invalid::new(key("device"), format!("{name:?} can't be a device's name"), remedy));
         }
         _ => {}
+    }
+    for (field, text) in [("device", &spec.device), ("netns", &spec.netns)] {
+        text.as_deref().map_or(Ok(()), name::check_characters).map_err(|error| {
+            Invalid::new(key(field), error.to_string(), "use characters that can be seen")
+        })?;
     }
     if spec.netns.is_some() && !needs_device {
         let problem = format!("a port of kind {} has no device, in no namespace", spec.kind);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use weft_ctl_api::{
-    Code, Error, Role,
+    Code, Error, Later, Role,
     audit::{AuditEntry, Who},
     role_of, serve,
 };
@@ -32,7 +32,7 @@ fn forbidden(who: &Who, role: Option<Role>, needed: Role, what: &str) -> Error {
 
 impl Session {
     /// Serves a request, if whoever asks may.
-    pub fn serve(&mut self, verb: &str, args: Value, persist: bool, peer: &Identity) -> Result<Value, Error> {
+    pub fn serve(&mut self, verb: &str, args: Value, persist: bool, peer: &Identity) -> Result<Later, Error> {
         // Roles may have changed since they connected.
         let role = self.switch.desired.roles.of(peer);
         let needed = role_of(verb).unwrap_or(Role::View);
@@ -48,6 +48,8 @@ impl Session {
         let may = may.and_then(|()| check_persist(verb, persist)).and_then(|()| self.may_persist(persist));
         let answer = may.and_then(|()| serve(self, verb, args));
         if changes {
+            // Little is said of a change, and all of it is noted.
+            let answer = answer.and_then(Later::make);
             let outcome = match &answer {
                 Ok(done) => Ok(done["summary"].as_str().unwrap_or_default().to_owned()),
                 Err(error) => Err(error.clone()),
@@ -56,7 +58,9 @@ impl Session {
             if !is_refused || self.audit.takes_refusal() {
                 self.note(verb, noted, &outcome);
             }
-        } else if let Err(error) = &answer {
+            return answer.map(Later::written);
+        }
+        if let Err(error) = &answer {
             tracing::debug!(verb = shortened(verb), who = %peer.who, error = shortened(&error.to_string()), "request refused");
         }
         answer

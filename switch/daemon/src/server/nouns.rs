@@ -3,6 +3,7 @@
 use weft_ctl_api::{
     Code, Done, Error,
     fdb::{FdbFlush, FdbList, FdbRow, FdbRows},
+    name::PEER,
     network::{NetworkRow, NetworkRows},
     port::PortDel,
     spec::{ActionSpec, FlowSpec, PortKind, PortSpec, RoleSpec},
@@ -172,7 +173,7 @@ impl Session {
             mac: *mac,
             port: match &station.place {
                 Place::Port(port, _) => port.clone(),
-                Place::Peer(peer) => format!("peer:{peer}"),
+                Place::Peer(peer) => format!("{PEER}{peer}"),
             },
             vlan: if let Place::Port(_, vlan) = station.place { vlan } else { None },
             idle_s: Some(station.seen.elapsed().as_secs()),

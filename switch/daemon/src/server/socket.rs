@@ -2,22 +2,23 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use crate::{
-    event::{Answer, Event},
+    capture::Stream,
+    event::{Answer, Event, make},
     roles::{Identity, Roles},
+    unix::{self, BindError, SocketFile},
 };
 use crossbeam::channel::Sender;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Semaphore, oneshot},
     task::AbortHandle,
     time::timeout,
 };
@@ -32,6 +33,10 @@ const CLIENTS_MAX: usize = 64;
 const REFUSALS_MAX: usize = 16;
 /// A user's requests that wait for the control thread at once, those of connections that have gone included; each may take 16 MB.
 const WAITING_MAX: usize = 32;
+/// A user's replies that are made at once, which may take long; each may take 64 MB, and a core.
+const LONG_MAX: usize = 2;
+/// A user's replies that are only written down, at once: they do not wait for the others.
+const SHORT_MAX: usize = 6;
 /// A client says something within this time from when it has connected.
 const SILENCE: Duration = Duration::from_secs(10);
 /// A client that begins a message ends it within this time, and reads its answer within it.
@@ -45,32 +50,30 @@ pub enum SocketError {
     /// Another weftd.
     #[error("node.control: another weftd listens on {}; stop it, or name another path", .0.display())]
     InUse(PathBuf),
-    /// Something else is there.
-    #[error("node.control: {} is there already and is no socket; name another path, or remove it", .0.display())]
-    NoSocket(PathBuf),
-    /// The kernel would not.
-    #[error("node.control: {}: {source}; name a path in a directory that weftd may write to", .path.display())]
-    Io {
-        /// The socket's path.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
-    },
+    /// It can't be had.
+    #[error("node.control: {0}")]
+    Bind(BindError),
+}
+
+impl From<BindError> for SocketError {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::InUse(path) => Self::InUse(path),
+            error => Self::Bind(error),
+        }
+    }
 }
 
 /// The listening socket; its file goes with it.
 pub struct ControlSocket {
     listener: UnixListener,
-    path: PathBuf,
-    /// Which file was made there.
-    file: (u64, u64),
     access: Arc<Access>,
 }
 
 /// Who may connect. It changes with the configuration.
 #[derive(Debug)]
 pub struct Access {
-    path: PathBuf,
+    file: Mutex<Option<SocketFile>>,
     roles: RwLock<Arc<Roles>>,
 }
 
@@ -85,35 +88,26 @@ impl Access {
             return Ok(());
         }
         *self.roles.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roles.clone());
-        fs::set_permissions(&self.path, fs::Permissions::from_mode(roles.socket_mode()))
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.as_ref().map_or(Ok(()), |file| file.set_mode(roles.socket_mode()))
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Another file by now is somebody else's.
-        if fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file) {
-            let _ = fs::remove_file(&self.path); // gone already: just as well
-        }
+        // Now, and not when the last who has access to it goes.
+        self.access.file.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
 impl ControlSocket {
     /// Listens. The file's mode is as closed as roles let it be.
     pub fn bind(path: &Path, roles: &Roles) -> Result<Self, SocketError> {
-        let failed = |source| SocketError::Io { path: path.to_owned(), source };
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        remove_stale(path)?;
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        if let Some(group) = roles.socket_group {
-            std::os::unix::fs::chown(path, None, Some(group)).map_err(failed)?;
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(roles.socket_mode())).map_err(failed)?;
-        let meta = fs::symlink_metadata(path).map_err(failed)?;
-        let access = Access { path: path.to_owned(), roles: RwLock::new(Arc::new(roles.clone())) };
-        Ok(Self { listener, path: path.to_owned(), file: (meta.dev(), meta.ino()), access: Arc::new(access) })
+        let (listener, file) = unix::bind(path, roles.socket_group, roles.socket_mode())?;
+        let failed = |source| BindError::Io { path: path.to_owned(), source };
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
+        let access = Access { file: Mutex::new(Some(file)), roles: RwLock::new(Arc::new(roles.clone())) };
+        Ok(Self { listener, access: Arc::new(access) })
     }
 
     /// Who may connect.
@@ -125,12 +119,13 @@ impl ControlSocket {
     pub async fn serve(&self, requests: Sender<Event>) {
         let clients = Arc::new(Clients::default());
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-        let waiting = Waiting::default();
+        let [waiting, long, short] = [WAITING_MAX, LONG_MAX, SHORT_MAX].map(Shares::of);
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => match user(&stream, &self.access.roles()) {
                     Ok(who) => {
-                        let way = Way { requests: requests.clone(), waiting: waiting.clone() };
+                        let (waiting, long, short) = (waiting.clone(), long.clone(), short.clone());
+                        let way = Way { requests: requests.clone(), waiting, long, short };
                         clients.admit(stream, Arc::new(who), way);
                     }
                     // Whoever may not takes no place from those who may.
@@ -148,24 +143,6 @@ impl ControlSocket {
                 }
             }
         }
-    }
-}
-
-/// Removes what a weftd that was killed left behind, and nothing else.
-fn remove_stale(path: &Path) -> Result<(), SocketError> {
-    let failed = |source| SocketError::Io { path: path.to_owned(), source };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-        Ok(meta) if !meta.file_type().is_socket() => return Err(SocketError::NoSocket(path.to_owned())),
-        Ok(_) => {}
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed)
-        }
-        Err(error) => Err(failed(error)),
-        Ok(_) => Err(SocketError::InUse(path.to_owned())),
     }
 }
 
@@ -273,11 +250,13 @@ async fn attend(mut stream: UnixStream, who: &Arc<Identity>, place: &Place, way:
             Ok(()) => way.ask(request, who).await,
             Err(error) => Err(error),
         };
-        let (reply, follows) = match outcome {
-            Ok(Answer { value, stream }) => (Reply::Ok(value), stream),
-            Err(error) => (Reply::Error(error), None),
+        let follows = match outcome {
+            Ok(answer) => way.send(&mut stream, who, answer).await?,
+            Err(error) => {
+                answer(&mut stream, Reply::Error(error)).await?;
+                None
+            }
         };
-        answer(&mut stream, reply).await?;
         if let Some(follows) = follows {
             return follows.serve(stream.into_std()?); // no place among the clients any more
         }
@@ -317,19 +296,28 @@ async fn read(stream: &mut UnixStream) -> Result<Option<Request>, Error> {
 struct Way {
     requests: Sender<Event>,
     /// Requests that wait there, those of clients that have gone meanwhile included.
-    waiting: Waiting,
+    waiting: Shares,
+    /// Replies that are being made, and those that are being written down.
+    long: Shares,
+    short: Shares,
 }
 
-/// Places of requests that wait, by user: nobody waits for lack of another's.
-#[derive(Debug, Clone, Default)]
-struct Waiting(Arc<Mutex<HashMap<u32, Arc<Semaphore>>>>);
+/// Places by user: nobody waits for lack of another's.
+#[derive(Debug, Clone)]
+struct Shares {
+    most: usize,
+    users: Arc<Mutex<HashMap<u32, Arc<Semaphore>>>>,
+}
 
-impl Waiting {
-    fn place(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
-        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        users.retain(|_, places| places.available_permits() < WAITING_MAX);
-        let places = users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(WAITING_MAX)));
-        places.clone().try_acquire_owned().ok()
+impl Shares {
+    fn of(most: usize) -> Self {
+        Self { most, users: Arc::default() }
+    }
+
+    fn places(&self, uid: u32) -> Arc<Semaphore> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.retain(|_, places| places.available_permits() < self.most || Arc::strong_count(places) > 1);
+        users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(self.most))).clone()
     }
 }
 
@@ -338,19 +326,48 @@ impl Way {
         let (reply, answer) = oneshot::channel();
         let Request { verb, args, persist, .. } = request;
         let busy = || Error::new(Code::Unavailable, "weftd is busy").remedy("try again");
-        let place = self.waiting.place(peer.uid).ok_or_else(busy)?;
+        let place = self.waiting.places(peer.uid).try_acquire_owned().map_err(|_| busy())?;
         let event = Event::Request { verb, args, persist, peer: peer.clone(), reply, place };
         self.requests.try_send(event).map_err(|_| busy())?;
         answer.await.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "weftd is ending")))
     }
+
+    /// Makes the reply, writes it down and sends it; what follows is told when it was sent.
+    async fn send(
+        &self,
+        stream: &mut UnixStream,
+        who: &Identity,
+        answer: Answer,
+    ) -> io::Result<Option<Stream>> {
+        let Answer { reply, warnings, stream: follows, place } = answer;
+        // Closed never; without a permit it would be made all the same.
+        let lane = if reply.is_long { &self.long } else { &self.short };
+        let permit = lane.places(who.uid).acquire_owned().await.ok();
+        let bytes = tokio::task::spawn_blocking(move || {
+            let made = make(reply, warnings);
+            let is_made = made.is_ok();
+            (encoded(&made.map_or_else(Reply::Error, Reply::Ok)), is_made)
+        });
+        let (bytes, is_made) = bytes.await.map_err(io::Error::other)?;
+        drop((permit, place));
+        write(stream, &bytes?).await?;
+        Ok(follows.filter(|_| is_made))
+    }
 }
 
 async fn answer(stream: &mut UnixStream, reply: Reply) -> io::Result<()> {
-    let bytes = codec::encode(&reply, REPLY_MAX).or_else(|error| {
+    write(stream, &encoded(&reply)?).await
+}
+
+fn encoded(reply: &Reply) -> io::Result<Vec<u8>> {
+    let bytes = codec::encode(reply, REPLY_MAX).or_else(|error| {
         let error =
             Error::new(Code::Internal, error.to_string()).remedy("ask for less: use a filter or a limit");
         codec::encode(&Reply::Error(error), REPLY_MAX)
     });
-    let bytes = bytes.map_err(io::Error::other)?;
-    timeout(PATIENCE, stream.write_all(&bytes)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    bytes.map_err(io::Error::other)
+}
+
+async fn write(stream: &mut UnixStream, bytes: &[u8]) -> io::Result<()> {
+    timeout(PATIENCE, stream.write_all(bytes)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }

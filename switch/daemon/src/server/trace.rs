@@ -100,8 +100,8 @@ pub(super) struct Running {
     asked: Instant,
 }
 
-/// Who has not asked for so long has gone.
-const ABANDONED: Duration = Duration::from_secs(10);
+/// Who has not asked for so long has gone: weftctl asks ten times a second.
+const ABANDONED: Duration = Duration::from_secs(3);
 const COUNT_MAX: usize = 1000;
 const SECONDS_MAX: u64 = 300;
 
@@ -134,6 +134,13 @@ impl Session {
         self.switch.runtime.trace(&live);
         self.live = Some(Running { id: last + 1, live, asked: Instant::now() });
         Ok(TraceStarted { id: last + 1 })
+    }
+
+    /// A trace that nobody asks for costs its threads a look at every packet, for nothing.
+    pub fn look_after_trace(&mut self) {
+        if let Some(running) = self.live.as_ref().filter(|running| running.asked.elapsed() >= ABANDONED) {
+            running.live.stop();
+        }
     }
 
     pub(super) fn trace_seen(&mut self, id: u64) -> Result<TraceSeen, Error> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use weft_ctl_api::{
-    Code, Done, Error, Role,
+    Code, Deferred, Done, Error, Role,
     audit::{Audit, AuditReply},
     config::{ConfigApply, ConfigDiff, ConfigPlan, ConfigRollback, ConfigSave, HistoryReply, HistoryRow},
     plan::{DiffReply, PlanReply},
@@ -37,7 +37,12 @@ pub(super) struct Pending {
 
 impl From<StateError> for Error {
     fn from(error: StateError) -> Self {
-        let remedy = "name a directory in node.state that weftd may write to, and no other weftd uses";
+        let remedy = match &error {
+            StateError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                "make room there; nothing was changed"
+            }
+            _ => "name a directory in node.state that is weftd's own, and no other weftd uses",
+        };
         Self::new(Code::Unavailable, error.to_string()).remedy(remedy)
     }
 }
@@ -99,7 +104,8 @@ impl Session {
                     return Err(error.into());
                 }
             }
-            None => warnings.push("without a state directory, weftd comes up with its file again".into()),
+            None => warnings
+                .push("without a state directory it is not kept: weftd comes up again as it did".into()),
         }
         warnings.extend(self.came_into_force(&what));
         Ok(self.done_with(what, warnings))
@@ -261,13 +267,16 @@ impl Session {
         }
     }
 
-    pub(super) fn diff(&self, call: ConfigDiff) -> Result<DiffReply, Error> {
+    pub(super) fn diff(&self, call: ConfigDiff) -> Result<Deferred<DiffReply>, Error> {
         if call.file.is_some() {
             self.must_be(Role::Admin, "config diff FILE", "weftd opens the file with its own rights")?;
         }
         let file = call.file.or_else(|| self.switch.path.clone()).ok_or_else(no_file)?;
-        let (config, _) = config::check(&file).map_err(|error| invalid(&error))?;
-        Ok(DiffReply { file, changes: changes(&config, &self.switch.config) })
+        let ours = self.switch.config.clone();
+        Ok(Deferred::new(move || {
+            let (config, _) = config::check(&file).map_err(|error| invalid(&error))?;
+            Ok(DiffReply { file, changes: changes(&config, &ours) })
+        }))
     }
 
     pub(super) fn config_generations(&self, limit: usize) -> HistoryReply {
@@ -294,7 +303,7 @@ impl Session {
     }
 
     /// The file that weftd was started with says it all: nothing has to stand in for it.
-    pub(super) fn saved(&self, path: &Path) -> Option<String> {
+    pub(super) fn saved(&mut self, path: &Path) -> Option<String> {
         if self.switch.path.as_deref() != Some(path) || self.state.dir().is_err() {
             return None;
         }

@@ -105,6 +105,7 @@ impl Session {
             chunks: crate::memory::pools(memory).map(chunk_row).into(),
             hugepages: memory.hugepages(),
             captures: self.captures.count(),
+            problems: [self.state.problems(), self.audit.problems().to_vec()].concat(),
         }
     }
 

@@ -2,32 +2,30 @@
 //! the place, flushed, renamed, and the directory flushed (rename(2) is atomic; fsync(2) on the directory makes it last).
 
 use std::{
-    fs::{self, File},
+    ffi::{OsStr, OsString},
+    fs::{self, Metadata},
     io::{self, Write},
     os::unix::fs::{MetadataExt, PermissionsExt, fchown},
-    path::{Path, PathBuf},
 };
 
-use weft_pmd::files;
+use super::dir::Dir;
 
 /// A file that is written and flushed, and waits to take its place; dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Prepared {
-    temporary: PathBuf,
-    place: PathBuf,
+    dir: Dir,
+    temporary: OsString,
+    name: OsString,
     is_committed: bool,
 }
 
 impl Prepared {
     /// Writes and flushes it beside its place: a full disk or missing rights are known before anything has changed.
     /// It gets the mode and owner of `old`, if there is one; else it is the owner's alone.
-    pub fn write(place: &Path, bytes: &[u8], old: Option<&fs::Metadata>) -> io::Result<Self> {
-        let mut temporary = place.as_os_str().to_owned();
-        temporary.push(format!(".new.{}", std::process::id()));
-        let prepared =
-            Self { temporary: PathBuf::from(temporary), place: place.to_owned(), is_committed: false };
+    pub fn write(dir: &Dir, name: &OsStr, bytes: &[u8], old: Option<&Metadata>) -> io::Result<Self> {
         step();
-        let mut file = files::create(&prepared.temporary)?;
+        let (mut file, temporary) = dir.create_beside(name)?;
+        let prepared = Self { dir: dir.clone(), temporary, name: name.to_owned(), is_committed: false };
         match old {
             Some(old) => {
                 // Another's file stays another's, if weftd may say so; if not, it is at least as closed as it was.
@@ -48,10 +46,10 @@ impl Prepared {
 
     /// Puts it in its place.
     pub fn commit(mut self) -> io::Result<()> {
-        fs::rename(&self.temporary, &self.place)?;
+        self.dir.rename(&self.temporary, &self.name)?;
         self.is_committed = true;
         step();
-        flush_directory(&self.place)?;
+        self.dir.flush()?;
         step();
         Ok(())
     }
@@ -60,34 +58,23 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         if !self.is_committed {
-            let _ = fs::remove_file(&self.temporary); // it may not have come to be
+            let _ = self.dir.remove(&self.temporary); // what is left takes room, and is removed at the next start
         }
     }
 }
 
 /// Writes a file that only its owner may read.
-pub fn replace(place: &Path, bytes: &[u8]) -> io::Result<()> {
-    Prepared::write(place, bytes, None)?.commit()
+pub(super) fn replace(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    Prepared::write(dir, OsStr::new(name), bytes, None)?.commit()
 }
 
 /// Removes a file, if it is there.
-pub fn remove(place: &Path) -> io::Result<()> {
-    match fs::remove_file(place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        outcome => outcome?,
+pub(super) fn remove(dir: &Dir, name: &str) -> io::Result<()> {
+    if !dir.remove(OsStr::new(name))? {
+        return Ok(());
     }
     step();
-    flush_directory(place)
-}
-
-/// A directory of weftd's own is nobody else's to read: configurations are in it, and who changed them.
-pub(super) fn only_ours(dir: &Path) -> io::Result<()> {
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-}
-
-fn flush_directory(place: &Path) -> io::Result<()> {
-    let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    dir.flush()
 }
 
 /// Where weftd could die, or wait for the disk. In debug builds it dies at the n-th of these, where WEFT_CRASH_AT is n: tests

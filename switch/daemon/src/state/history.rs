@@ -2,8 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    fs, io,
-    path::{Path, PathBuf},
+    ffi::OsStr,
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,12 +12,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use weft_ctl_api::{audit::Who, spec::Config};
-use weft_pmd::files;
 
 use super::{
-    SIZE_MAX,
+    HISTORY, SIZE_MAX,
     change::{self, Change},
-    durable,
+    dir::Dir,
+    durable, seal,
     writer::Writer,
 };
 
@@ -74,30 +74,47 @@ pub struct History {
     entries: VecDeque<Arc<Entry>>,
     newest: Option<Config>,
     files: Option<Files>,
+    /// The newest that there is a file of, be it damaged: no other may have its number.
+    newest_file: u64,
+    /// Those that could not be used when weftd started, and why the first could not.
+    left_out: Vec<(u64, String)>,
 }
 
 impl History {
     /// Goes on with what an earlier weftd has kept.
-    pub(super) fn open(dir: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(state: Dir, is_writable: bool) -> io::Result<Self> {
         let mut history = Self::default();
-        for entry in read(&dir) {
-            match history.config_of(&entry) {
-                Some(config) => {
+        for (generation, read) in read(&state)? {
+            history.newest_file = history.newest_file.max(generation);
+            let of_what = "it says what it changed of one that is not there";
+            let used = read.and_then(|entry| {
+                history.config_of(&entry).map(|config| (entry, config)).ok_or_else(|| of_what.to_owned())
+            });
+            match used {
+                Ok((entry, config)) => {
                     history.newest = Some(config);
                     history.entries.push_back(Arc::new(entry));
                 }
-                None => {
-                    let of = "it says what it changed of one that is not there";
-                    tracing::warn!(
-                        generation = entry.generation,
-                        "an entry of the history is left out: {of}"
-                    );
-                }
+                Err(problem) => history.left_out.push((generation, problem)),
             }
         }
         history.let_go();
-        history.files = Some(Files { dir, writer: Writer::start()?, is_behind: Arc::default() });
+        if is_writable {
+            history.files = Some(Files { state, writer: Writer::start()?, is_behind: Arc::default() });
+        }
         Ok(history)
+    }
+
+    /// What could not be used when weftd started.
+    pub(super) fn problem(&self) -> Option<String> {
+        let (_, why) = self.left_out.first()?;
+        let generations: Vec<String> =
+            self.left_out.iter().map(|(generation, _)| generation.to_string()).collect();
+        let generations = generations.join(", ");
+        Some(format!(
+            "node.state: the configurations of these generations are left out of the history, which can't lead back to them: \
+             {generations} (of the first: {why}); they are removed in time"
+        ))
     }
 
     /// The configuration of what would be the next entry.
@@ -128,7 +145,7 @@ impl History {
 
     /// The newest generation.
     pub fn newest(&self) -> u64 {
-        self.entries.back().map_or(0, |entry| entry.generation)
+        self.entries.back().map_or(0, |entry| entry.generation).max(self.newest_file)
     }
 
     /// Whether a configuration is the newest.
@@ -211,7 +228,7 @@ impl History {
 /// One file for each entry.
 #[derive(Debug)]
 struct Files {
-    dir: PathBuf,
+    state: Dir,
     writer: Writer,
     /// The newest entry could not be written: what changes it has nothing to be of.
     is_behind: Arc<AtomicBool>,
@@ -224,49 +241,64 @@ impl Files {
 
     /// Writes one, and then removes those that came before the oldest one.
     fn keep(&self, entry: Arc<Entry>, oldest: Option<u64>) {
-        let (dir, is_behind) = (self.dir.clone(), self.is_behind.clone());
+        let (state, is_behind) = (self.state.clone(), self.is_behind.clone());
         self.writer.write(move || {
             let outcome = if is_behind.load(Ordering::Acquire) && !entry.is_whole() {
                 Err(io::Error::other("the entry that it changes could not be written"))
             } else {
-                write(&dir, &entry)
+                write(&state, &entry)
             };
             is_behind.store(outcome.is_err(), Ordering::Release);
-            outcome.map_err(|error| io::Error::other(format!("{}: {error}", dir.display())))?;
+            let place = state.path().join(HISTORY);
+            let dir = outcome.map_err(|error| io::Error::other(format!("{}: {error}", place.display())))?;
             // What is left is let go of next time.
-            let is_old =
-                |path: &PathBuf| generation_of(path).zip(oldest).is_some_and(|(of, oldest)| of < oldest);
-            let old = oldest.is_some().then(|| paths(&dir).filter(is_old));
-            old.into_iter().flatten().for_each(|path| drop(fs::remove_file(path)));
+            if let Some(oldest) = oldest {
+                let names = dir.names().unwrap_or_default();
+                let old = names.iter().filter(|name| generation_of(name).is_some_and(|of| of < oldest));
+                old.for_each(|name| drop(dir.remove(name)));
+            }
             Ok(())
         });
     }
 }
 
-fn write(dir: &Path, entry: &Entry) -> io::Result<()> {
-    durable::replace(&dir.join(format!("{:020}.json", entry.generation)), &serde_json::to_vec(entry)?)
+fn seal_of(generation: u64) -> String {
+    format!("history {generation}")
 }
 
-fn paths(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    let files = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+/// The directory is looked for each time: what was put in its place is weftd's own, or nothing is written.
+fn write(state: &Dir, entry: &Entry) -> io::Result<Dir> {
+    let dir = state.own(HISTORY)?;
+    let sealed = seal::seal(&seal_of(entry.generation), &serde_json::to_vec(entry)?);
+    durable::replace(&dir, &name_of(entry.generation), &sealed)?;
+    Ok(dir)
 }
 
-fn generation_of(path: &Path) -> Option<u64> {
-    path.file_stem()?.to_str()?.parse().ok()
+fn name_of(generation: u64) -> String {
+    format!("{generation:020}.json")
 }
 
-/// All that can be read, oldest first.
-fn read(dir: &Path) -> Vec<Entry> {
-    let read = |path: PathBuf| {
-        let entry = files::read_text(&path, SIZE_MAX)
-            .and_then(|text| serde_json::from_str::<Entry>(&text).map_err(Into::into));
-        let skip = |error: &io::Error| {
-            tracing::warn!(path = %path.display(), %error, "an entry of the history can't be read");
-        };
-        entry.inspect_err(skip).ok()
+/// The generation of a file that [`name_of`] named.
+fn generation_of(name: &OsStr) -> Option<u64> {
+    let generation = name.to_str()?.strip_suffix(".json")?.parse().ok()?;
+    (name == name_of(generation).as_str()).then_some(generation)
+}
+
+/// All there are, oldest first, or why one can't be used.
+fn read(state: &Dir) -> io::Result<Vec<(u64, Result<Entry, String>)>> {
+    let dir = match state.own(HISTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()), // read-only
+        outcome => outcome?,
     };
-    let mut entries: Vec<Entry> = paths(dir).filter_map(read).collect();
-    entries.sort_by_key(|entry| entry.generation);
-    entries
+    let mut generations: Vec<u64> = dir.names()?.iter().filter_map(|name| generation_of(name)).collect();
+    generations.sort_unstable();
+    Ok(generations.into_iter().map(|generation| (generation, read_one(&dir, generation))).collect())
+}
+
+fn read_one(dir: &Dir, generation: u64) -> Result<Entry, String> {
+    let bytes = dir.read(&name_of(generation), SIZE_MAX).map_err(|error| error.to_string())?;
+    let bytes = bytes.ok_or("it is gone")?;
+    let body = seal::unseal(&seal_of(generation), &bytes).map_err(|damage| damage.to_string())?;
+    let entry: Entry = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    if entry.generation == generation { Ok(entry) } else { Err("it is of another generation".to_owned()) }
 }

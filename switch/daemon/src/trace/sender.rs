@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use weft_ctl_api::{
     Code, Error,
+    name::PEER,
     packet::{Body, PacketSpec},
     trace::TracePacket,
 };
@@ -15,9 +16,6 @@ use crate::{
     packet::{self, Defaults},
     switch::View,
 };
-
-/// What stands before another node's name.
-const PEER: &str = "peer:";
 
 /// Where a packet comes from.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,91 @@
+//! Large configurations: who reads them holds nobody up.
+
+use std::{
+    fmt::Write as _,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::Value;
+use weft_tests::{
+    daemon::Weftd,
+    netns::{NetNs, require_root},
+};
+
+use super::CONFIG;
+
+/// So many rules take seconds to write down.
+const RULES: usize = 20_000;
+
+struct Client(UnixStream);
+
+impl Client {
+    fn connect(weftd: &Weftd) -> Self {
+        let stream = UnixStream::connect(weftd.socket()).expect("the socket listens");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        Self(stream)
+    }
+
+    fn ask(&mut self, verb: &str) {
+        let json = format!(r#"{{"version":1,"verb":"{verb}","args":{{}}}}"#);
+        let framed = [&(json.len() as u32).to_be_bytes(), json.as_bytes()].concat();
+        self.0.write_all(&framed).expect("it listens");
+    }
+
+    fn answer(&mut self) -> Value {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).expect("an answer");
+        let mut json = vec![0; u32::from_be_bytes(length) as usize];
+        self.0.read_exact(&mut json).expect("an answer");
+        serde_json::from_slice(&json).expect("JSON")
+    }
+
+    fn is_answered(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+}
+
+#[test]
+fn who_reads_a_large_configuration_holds_nobody_up() {
+    if !require_root() {
+        return;
+    }
+    let mut config = CONFIG.to_owned();
+    for rule in 0..RULES {
+        let (priority, port) = (rule % 60_000, 1 + rule);
+        writeln!(
+            config,
+            "[[flow]]\nname = \"r{rule}\"\npriority = {priority}\nmatch = {{ protocol = \"tcp\", dst_port = {port} }}\n\
+             actions = [\"drop\"]"
+        )
+        .expect("a String takes all");
+    }
+    let node = NetNs::new("ctl");
+    let weftd = Weftd::start(&node, &config);
+    let mut other = Client::connect(&weftd);
+    let time_of = |client: &mut Client, verb: &str| {
+        let began = Instant::now();
+        client.ask(verb);
+        assert!(client.answer()["ok"].is_object(), "{verb}");
+        began.elapsed()
+    };
+    for verb in ["config show", "config diff", "flow list"] {
+        let alone = time_of(&mut Client::connect(&weftd), verb);
+        let mut readers: Vec<Client> = (0..4).map(|_| Client::connect(&weftd)).collect();
+        readers.iter_mut().for_each(|reader| reader.ask(verb));
+        let (mut longest, mut count) = (Duration::ZERO, 0);
+        while !readers[3].is_answered() {
+            longest = longest.max(time_of(&mut other, "status"));
+            count += 1;
+        }
+        // Made by turns, each would have been waited for.
+        assert!(longest < alone.max(Duration::from_millis(300)), "{verb}: {longest:?}, {alone:?}");
+        assert!(count > 2, "{verb}: {count} answers meanwhile");
+        for reader in &mut readers {
+            assert!(reader.answer()["ok"].is_object(), "{verb}");
+        }
+    }
+}
