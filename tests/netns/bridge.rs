@@ -83,3 +83,50 @@ fn hosts_find_each_other_and_are_followed() {
     assert!(!weftd.must(&["fdb", "list"]).contains(mac.trim()));
     must_ping(&hosts[1], "10.0.0.1".parse().expect("an address"), 56); // flooded, learnt again
 }
+
+/// Pods that find each other by what they truly say, and one that answers for another's addresses, as its stack does once it
+/// is given them.
+#[test]
+fn pods_speak_for_themselves() {
+    if !require_root() {
+        return;
+    }
+    let (node, host) = (NetNs::new("node"), NetNs::new("x"));
+    let pods = ["a", "b"].map(NetNs::new);
+    veth(&node, "x", &host, "eth0", 1);
+    host.ip(&["addr", "add", "10.9.0.9/24", "dev", "eth0"]);
+    host.ip(&["addr", "add", "fd09::9/64", "dev", "eth0", "nodad"]);
+    let pod = |(i, pod): (usize, &NetNs)| {
+        let (name, last) = (["a", "b"][i], i + 5);
+        format!(
+            "[[port]]\nname = \"{name}\"\nkind = \"tap\"\ndevice = \"eth0\"\nnetns = \"{}\"\n[[endpoint]]\nname = \"{name}\"\n\
+             network = \"lan\"\nport = \"{name}\"\nmac = \"02:00:0a:09:00:0{last}\"\naddresses = [\"10.9.0.{last}\", \"fd09::{last}\"]\n",
+            pod.name()
+        )
+    };
+    let lan = "[[network]]\nname = \"lan\"\nmode = \"bridged\"\nprefixes = [\"10.9.0.0/24\", \"fd09::/64\"]\n\
+               [[port]]\nname = \"x\"\nkind = \"packet\"\nrole = \"access\"\nnetwork = \"lan\"\ndevice = \"x\"\n";
+    let head = &CONFIG[..CONFIG.find("[[network]]").expect("a network")];
+    let pods_text: String = pods.iter().enumerate().map(pod).collect();
+    let weftd = Weftd::start(&node, &format!("{head}{lan}{pods_text}"));
+    for address in ["10.9.0.6", "fd09::6"] {
+        must_ping(&pods[0], address.parse().expect("an address"), 56);
+    }
+    for address in ["10.9.0.5", "fd09::5"] {
+        must_ping(&host, address.parse().expect("an address"), 56);
+        must_ping(&pods[1], address.parse().expect("an address"), 56);
+    }
+    for reason in ["spoofed", "nd_invalid", "rogue_router", "icmp_unrelated", "martian_source"] {
+        assert_eq!((weftd.drops("a", reason), weftd.drops("b", reason)), (0, 0), "{reason}");
+    }
+
+    pods[0].ip(&["addr", "add", "10.9.0.6/24", "dev", "eth0"]);
+    pods[0].ip(&["addr", "add", "fd09::6/64", "dev", "eth0", "nodad"]);
+    host.ip(&["neigh", "flush", "all"]);
+    for address in ["10.9.0.6", "fd09::6"] {
+        must_ping(&host, address.parse().expect("an address"), 56);
+        let known = host.ip(&["neigh", "show", address]);
+        assert!(known.contains("02:00:0a:09:00:06"), "{known}");
+    }
+    assert!(weftd.drops("a", "spoofed") >= 2, "{}", weftd.must(&["drops"]));
+}

@@ -11,7 +11,7 @@
 //!        ethertype 0x88cc                                        neither IP nor ARP
 //! ```
 //! IPv6 addresses with a port are in brackets. `size` is the whole frame without FCS. What is left out is filled in by
-//! weftd: MACs as whoever sends it would, TCP flags `syn`, TTL 64.
+//! weftd: MACs as whoever sends it would, TCP flags `syn`, TTL 64 (solicitations 255).
 
 use std::{
     fmt,
@@ -386,6 +386,8 @@ fn ip(kind: &str, words: &mut Words<'_>) -> Result<Ip, String> {
             };
             match (l4, src) {
                 (L4::Solicit(_), IpAddr::V4(_)) => Err("solicit is IPv6's: IPv4 has arp".into()),
+                // Less is what was routed, and not valid (RFC 4861 §7.1.1).
+                (L4::Solicit(_), IpAddr::V6(_)) => Ok(Ip { ttl: u8::MAX, ..of(src, dst, l4) }),
                 _ => Ok(of(src, dst, l4)),
             }
         }
@@ -423,6 +425,8 @@ mod tests {
         }
         let short = "icmp 10.0.0.1 > 10.0.0.2".parse::<PacketSpec>().expect("an echo request");
         assert_eq!(short.to_string(), "icmp 10.0.0.1 > 10.0.0.2 echo ttl 64");
+        let short = "icmp6 fe80::1 > ff02::1:ff00:2 solicit fd00::2".parse::<PacketSpec>().expect("one");
+        assert_eq!(short.to_string(), "icmp6 fe80::1 > ff02::1:ff00:2 solicit fd00::2 ttl 255");
     }
 
     #[test]
