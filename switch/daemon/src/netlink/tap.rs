@@ -78,6 +78,23 @@ fn refused(
 
 /// Moves a new tap from weftd's namespace to its own, and configures it.
 pub fn place(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
+    let netns = placement.netns.as_ref();
+    match rename(ifindex, placement) {
+        // An earlier weftd's: somebody there has a queue of it, or made it stay.
+        Err(error) if is_taken(&error) && netns.is_some() && remove(netns, &placement.device)? => {
+            rename(ifindex, placement)?;
+        }
+        outcome => outcome?,
+    }
+    configure(placement, None)
+}
+
+fn is_taken(error: &NetlinkError) -> bool {
+    matches!(error, NetlinkError::Refused { source, .. } if kind_of(source) == Some(io::ErrorKind::AlreadyExists))
+}
+
+/// Gives a new tap its namespace and name.
+fn rename(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
     let device = &placement.device;
     let netns = placement.netns.as_ref();
     let file = netns.map(Netns::open).transpose();
@@ -93,8 +110,7 @@ pub fn place(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
         };
         let remedy = "the namespace has a device of this name already: remove it, or choose another";
         handle.link().set(message.build()).execute().await.map_err(refused("placing the tap", device, remedy))
-    })?;
-    configure(placement, None)
+    })
 }
 
 /// Removes a tap that is still there though weftd has let it go. True: it was.
