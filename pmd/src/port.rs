@@ -305,7 +305,8 @@ queues! {
     Sim(sim::SimQueue),
 }
 
-/// Keeps an opened port alive; dropping it detaches and removes what `open` made.
+/// Keeps an opened port alive; dropping it detaches and removes what `open` made, but for what is to
+/// [`stay`](keep::Keeper::stay).
 #[derive(Debug)]
 pub enum Guard {
     /// Nothing to detach.

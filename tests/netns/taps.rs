@@ -61,6 +61,13 @@ fn a_queue_of_the_pods_own_does_not_keep_a_tap_that_weftd_lets_go() {
     node.weftd.must(&["config", "reload"]);
     must_ping(&node.pods[0].ns, node.pods[1].v4(), 56);
     drop(queue);
+    // The next weftd needs it, too.
+    let queue = attach(&node.pods[0]).expect("a queue");
+    node.weftd.kill();
+    assert!(node.pods[0].ns.ip(&["link"]).contains("eth0"), "the pod's queue keeps it");
+    node.weftd.run();
+    must_ping(&node.pods[0].ns, node.pods[1].v4(), 56);
+    drop(queue);
     let queue = attach(&node.pods[0]).expect("a queue");
     node.weftd.stop();
     assert!(!node.pods[0].ns.ip(&["link"]).contains("eth0"), "SIGTERM removes what weftd made");

@@ -170,7 +170,10 @@ fn attach(ifindex: u32) -> Result<u32, Refused> {
 fn refused(device: &str, step: &'static str, source: io::Error) -> PortError {
     let remedy = match source.kind() {
         io::ErrorKind::PermissionDenied => "run weftd with CAP_NET_ADMIN and CAP_BPF".into(),
-        io::ErrorKind::NotFound | io::ErrorKind::Unsupported => {
+        io::ErrorKind::Unsupported => format!(
+            "its ingress filters may be shared with other devices (tc qdisc show dev {device}): give it its own"
+        ),
+        io::ErrorKind::NotFound => {
             "without it the node's own stack takes what comes from there, past the switch: the kernel needs CONFIG_NET_SCH_INGRESS \
              and CONFIG_NET_CLS_BPF (modprobe sch_ingress cls_bpf), or use kind = \"tap\""
                 .into()

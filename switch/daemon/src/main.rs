@@ -32,7 +32,8 @@ use weftd::{
 #[command(
     version,
     about,
-    after_help = "SIGHUP reloads the configuration; SIGTERM ends weftd and removes what it made."
+    after_help = "SIGHUP reloads the configuration; SIGTERM ends weftd and removes what it made, but for the tc filters that keep pods' \
+                  veths from the node's stack: without weftd these pods stand still."
 )]
 struct Arguments {
     /// Run with this configuration.

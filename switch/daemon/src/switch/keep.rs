@@ -101,9 +101,8 @@ pub(super) fn remove_shared_tap(spec: &PortSpec) {
         return;
     };
     let netns = spec.netns.as_deref().map(ports::netns);
-    match netlink::tap::remove(netns.as_ref(), device) {
-        Ok(true) => tracing::warn!(port = spec.name, "the tap was still there, and is removed"),
-        // Gone by itself, as it should be, or with its namespace.
-        Ok(false) | Err(_) => {}
+    // Mostly it is gone by itself, as it should be, or with its namespace.
+    if let Ok(true) = netlink::tap::remove(netns.as_ref(), device) {
+        tracing::warn!(port = spec.name, "the tap was still there, and is removed");
     }
 }
