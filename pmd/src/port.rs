@@ -127,6 +127,11 @@ impl LinkProbe {
     pub const NONE: Self =
         Self { link: None, netns: None, mtu_max: u32::MAX, counts_queues: false, tap: None };
 
+    /// For a tap device that whoever is root where it is can attach a queue of their own to.
+    pub(crate) fn shared_tap(queue: &File) -> std::io::Result<Self> {
+        Ok(Self { tap: Some(queue.try_clone()?), ..Self::NONE })
+    }
+
     /// For a device in the calling thread's namespace, which users name `netns`.
     pub(crate) fn new(ifindex: u32, netns: Option<&Netns>) -> Self {
         let socket = crate::sys::net::socket(libc::AF_INET, libc::SOCK_DGRAM, 0).ok();

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use weft_pmd::FramePool;
+use weft_pmd::{Csum, FramePool};
 use weft_wire::{
     checksum,
     eth::{Arp, Ethernet, VlanTag, ethertype},

@@ -43,9 +43,7 @@ reasons! {
         MartianDestination = "martian_destination", "to an address that no packet may be forwarded to (RFC 1812 §5.3.7, RFC 4291 §2.5)";
         RogueRouter = "rogue_router", "a router advertisement or redirect from a pod, which is no router (RFC 6105)";
         IcmpUnrelated = "icmp_unrelated", "a pod's ICMP error about a packet that its addressee has not sent to it (RFC 5927 §4)";
-        BadSource = "bad_source", "a group address as source MAC";
         BadOffload = "bad_offload", "what its sender leaves to be done (checksum, segmentation) contradicts the packet";
-        Spoofed = "spoofed", "source addresses that are not those of an endpoint on the port";
         NoEndpoint = "no_endpoint", "a pod port without an endpoint";
         VlanNotAllowed = "vlan_not_allowed", "a VLAN tag that the port does not carry, or none where one is needed, or one that hides what is behind it";
         Reserved = "reserved", "to an address that bridges do not forward (802.1Q-2018 table 8-1): pause, LACP, LLDP and the like";
@@ -86,14 +84,7 @@ impl DropReason {
     pub const fn decided_by(self) -> &'static str {
         match self {
             Self::Truncated | Self::Malformed | Self::TinyFragment => "parse",
-            Self::BadSource | Self::NdInvalid => "parse",
-            Self::Truncated | Self::Malformed | Self::TinyFragment | Self::BadSource | Self::BadOffload => {
-                "parse"
-            }
-            Self::TunnelMalformed | Self::TunnelStranger | Self::TunnelNetwork | Self::TunnelCongested => {
-                "decap"
-            }
-            Self::Truncated | Self::Malformed | Self::TinyFragment | Self::BadSource => "parse",
+            Self::BadSource | Self::BadOffload | Self::NdInvalid => "parse",
             Self::TunnelMalformed | Self::TunnelProbe | Self::TunnelStranger => "decap",
             Self::TunnelNetwork | Self::TunnelCongested => "decap",
             Self::NoEndpoint | Self::VlanNotAllowed => "port",
