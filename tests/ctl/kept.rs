@@ -194,6 +194,8 @@ fn a_kill_at_any_moment_leaves_whole_files() {
     }
     let (_node, mut weftd) = weftd();
     let files = ["one", "two"].map(|name| beside(&weftd, &format!("{name}.toml"), &with_rule(name)));
+    // A loaded machine may not come to the first change before the first kill.
+    weftd.must(&["config", "apply", &files[0]]);
     for round in 0_u64..8 {
         let socket = weftd.socket().display().to_string();
         let weftctl = binary("weftctl").display().to_string();

@@ -176,7 +176,10 @@ fn connect(shape: &Shape, index: usize, ns: &NetNs, underlay: &NetNs) {
     for (is_v4, len, gateway) in
         [(true, 24, format!("10.9.{index}.1")), (false, 64, format!("2001:db8:{index}::1"))]
     {
-        ns.ip(&["addr", "add", &format!("{}/{len}", shape.address(index, is_v4)), "dev", "uplink0"]);
+        // As in `Node::new`: an address that may yet turn out to be somebody else's can't be bound to.
+        let nodad: &[&str] = if is_v4 { &[] } else { &["nodad"] };
+        let own = format!("{}/{len}", shape.address(index, is_v4));
+        ns.ip(&[&["addr", "add", &own, "dev", "uplink0"], nodad].concat());
         if shape.is_routed {
             underlay.ip(&["addr", "add", &format!("{gateway}/{len}"), "dev", &port]);
             ns.ip(&["route", "add", "default", "via", &gateway]);

@@ -177,11 +177,13 @@ impl Node {
         ns.ip(&["link", "set", "uplink0", "mtu", &mtu]);
         outside.ip(&["link", "set", "eth0", "mtu", &mtu]);
         for (prefix, own, other) in [("24", NODE[0], "192.0.2.2"), ("64", NODE[1], "2001:db8::2")] {
-            ns.ip(&["addr", "add", &format!("{own}/{prefix}"), "dev", "uplink0"]);
-            outside.ip(&["addr", "add", &format!("{other}/{prefix}"), "dev", "eth0"]);
+            // The kernel finds out in its own time that there is nothing to detect: until then it is no source of a route.
+            let nodad: &[&str] = if own.contains(':') { &["nodad"] } else { &[] };
+            ns.ip(&[&["addr", "add", &format!("{own}/{prefix}"), "dev", "uplink0"], nodad].concat());
+            outside.ip(&[&["addr", "add", &format!("{other}/{prefix}"), "dev", "eth0"], nodad].concat());
         }
         outside.ip(&["addr", "add", &format!("{}/32", OUTSIDE[0]), "dev", "lo"]);
-        outside.ip(&["addr", "add", &format!("{}/128", OUTSIDE[1]), "dev", "lo"]);
+        outside.ip(&["addr", "add", &format!("{}/128", OUTSIDE[1]), "dev", "lo", "nodad"]);
         outside.ip(&["route", "add", "10.244.0.0/24", "via", NODE[0], "src", OUTSIDE[0]]);
         outside.ip(&["-6", "route", "add", "fd00:244::/64", "via", NODE[1], "src", OUTSIDE[1]]);
         let pods: Vec<Pod> =

@@ -25,11 +25,13 @@ pub fn ping(from: &NetNs, to: IpAddr, count: u32, size: u32) -> u32 {
 }
 
 fn ping_output(from: &NetNs, to: IpAddr, count: u32, size: u32) -> String {
-    /// Seconds. Once an answer has come, ping(8) waits for the last no longer than this.
-    const INTERVAL: &str = "0.05";
+    /// Seconds. Once an answer has come, ping(8) waits for the last no longer than this: a loaded machine may take its time. So
+    /// all are sent at once.
+    const INTERVAL: &str = "1";
     let family = if to.is_ipv4() { "-4" } else { "-6" };
     let (to, count, size) = (to.to_string(), count.to_string(), size.to_string());
-    let output = from.run(&["ping", family, "-n", "-c", &count, "-i", INTERVAL, "-W", "2", "-s", &size, &to]);
+    let sends = ["-c", &count, "-l", &count, "-i", INTERVAL, "-s", &size];
+    let output = from.run(&[&["ping", family, "-n", "-W", "2"], &sends[..], &[&to]].concat());
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

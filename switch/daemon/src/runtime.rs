@@ -324,6 +324,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn once_settled_it_is_known_of_every_thread_whether_it_is_pinned() {
+        // No machine that tests run on has the other core.
+        let settings = Settings { cores: vec![0, 1000], idle: Idle::Adaptive, memory_mib: 8, flows: 16 };
+        let runtime = Runtime::start(&settings, Box::new(|_| true)).expect("it starts");
+        assert_eq!(runtime.settle(PATIENCE), [0; 0]);
+        let pinned: Vec<_> = runtime.threads.iter().map(|thread| thread.pinned.get().copied()).collect();
+        assert_eq!(pinned, [Some(true), Some(false)]);
+        runtime.command(ThreadId(1), Command::Stop);
+        assert_eq!(runtime.settle(PATIENCE), [1000], "one that has ended is not waited for");
+        runtime.stop();
+    }
+
+    #[test]
     fn a_thread_that_has_ended_is_told_from_one_that_runs() {
         let settings = Settings { cores: vec![0, 0], idle: Idle::Adaptive, memory_mib: 8, flows: 16 };
         let runtime = Runtime::start(&settings, Box::new(|_| true)).expect("it starts");

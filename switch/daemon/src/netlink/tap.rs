@@ -14,7 +14,7 @@ use rtnetlink::{
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
         link::{InfoKind, LinkAttribute, LinkInfo},
-        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope},
+        route::{RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope},
     },
 };
 use weft_pmd::{Gso, Netns};
@@ -304,7 +304,12 @@ fn route_message(index: u32, route: &Route) -> Result<RouteMessage, rtnetlink::E
     if let Some(source) = route.source {
         builder = builder.pref_source(source).map_err(nonsense)?;
     }
-    Ok(builder.build())
+    let mut message = builder.build();
+    if route.gateway.is_some() {
+        // The gateway is at the other end of the tap, whatever the namespace's other routes and rules say of its address.
+        message.header.flags |= RouteFlags::Onlink;
+    }
+    Ok(message)
 }
 
 /// Only a route that leads over this tap already (one of `own`, looked up when it matters) is replaced: all others are the

@@ -67,8 +67,8 @@ impl Switch {
     /// Whether a port that can't be opened is left out until it can be, or the change is refused.
     ///
     /// weftd comes up whatever has become of devices and namespaces meanwhile. Later, the node's own ports must open, and a
-    /// device that is named for the first time must be there: it may be a slip of the pen. What is in a namespace is whose
-    /// that is.
+    /// device of the node's that is named for the first time must be there, as must a namespace that a verb names: it may be a
+    /// slip of the pen. What is in a pod's namespace is the pod's doing.
     fn may_wait(&self, port: &Port, error: &OpenError, retry: Retry) -> bool {
         let has_device = matches!(port.spec.kind, PortKind::Xsk | PortKind::Packet | PortKind::Tap);
         if !has_device || error.is_a_mistake() {
@@ -77,11 +77,13 @@ impl Switch {
         let is_same = |spec: &PortSpec| (&spec.device, &spec.netns) == (&port.spec.device, &port.spec.netns);
         let waited = self.waiting.get(&port.name).is_some_and(|waiting| is_same(&waiting.spec));
         let was_open = self.ports.get(&port.name).is_some_and(|open| is_same(&open.spec));
-        let is_pods = !is_the_nodes(port);
+        let (is_pods, is_in_pod) = (!is_the_nodes(port), port.spec.netns.is_some());
+        // The name of a tap in the node's own namespace is for the node to give.
+        let is_pods_doing = is_in_pod || port.spec.kind != PortKind::Tap;
         retry == Retry::Start
             || waited
-            || error.is_absence() && is_pods && (was_open || port.spec.netns.is_some())
-            || error.is_of_the_place() && is_pods
+            || error.is_absence() && is_pods && (was_open || is_in_pod && retry != Retry::Nothing)
+            || error.is_of_the_place() && is_pods && is_pods_doing
     }
 
     /// Opens every port that is wanted and not there, but for those that wait until `stale` ones have let go.
