@@ -241,10 +241,15 @@ fn look(ending: &Ending, socket: &PathBuf) {
         }
         let gone = causes.iter().zip(&fds).find(|(_, fd)| !fd.revents().is_empty());
         match gone.map(|(cause, _)| *cause) {
-            // weftd lets those go who say nothing for long; then it is there to connect to.
-            Some(Cause::WeftdGone) if UnixStream::connect(socket).is_ok() => {
-                *CONNECTION.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            }
+            // weftd lets those go who say nothing for long; then it is there to connect to. One that is dying may be, too, for a
+            // moment: what is watched from here on tells.
+            Some(Cause::WeftdGone) => match UnixStream::connect(socket) {
+                Ok(stream) => {
+                    *CONNECTION.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+                    thread::sleep(Duration::from_millis(100));
+                }
+                Err(_) => end(ending, Cause::WeftdGone),
+            },
             Some(cause) => end(ending, cause),
             None => {}
         }
