@@ -24,7 +24,7 @@ use weft_wire::{Mac, PeerId, PortId, QueueId, ThreadId, VlanId};
 use weftd::{
     compile::{Facts, PeerFacts, Place, PortFacts, RuleFacts, compile, flood_limits},
     desired::{Desired, Role, RuleStep},
-    slowpath,
+    slowpath::desk::{Desk, DeskCounters},
 };
 
 /// A switch in memory, with one PMD thread.
@@ -44,6 +44,8 @@ pub struct Sim {
     pool: FramePool,
     memory: Arc<Memory>,
     counters: Arc<ThreadCounters>,
+    desk: Desk,
+    desk_counters: Arc<DeskCounters>,
 }
 
 /// MAC of an in-memory fabric or host port.
@@ -79,6 +81,7 @@ impl Sim {
         })
         .expect("memory for flows");
         let pool = FramePool::new(memory.clone());
+        let desk_counters = Arc::new(DeskCounters::default());
         let mut sim = Self {
             desired,
             facts: Facts::default(),
@@ -92,6 +95,8 @@ impl Sim {
             pool,
             memory,
             counters,
+            desk: Desk::new(desk_counters.clone()),
+            desk_counters,
         };
         sim.open_ports();
         for endpoint in &sim.desired.endpoints {
@@ -183,13 +188,7 @@ impl Sim {
         let mut worked = false;
         let snapshot = self.snapshot();
         while let Some(punt) = self.exits.punts.pop() {
-            let replies = slowpath::answer(
-                self.pool.bytes(&punt.frame),
-                punt.ingress,
-                punt.origin,
-                punt.reason,
-                &snapshot,
-            );
+            let replies = self.desk.serve(&punt, self.pool.bytes(&punt.frame), &snapshot, self.now_ns);
             for reply in replies {
                 let frame = self.pool.alloc_copy(&reply.bytes).expect("memory for a reply");
                 let outbound = Outbound {
@@ -199,7 +198,7 @@ impl Sim {
                     made: true,
                     received: weft_pmd::sys::cycles(),
                 };
-                self.mailboxes[0].push(&mut vec![outbound]).expect("room in the mailbox");
+                self.mailboxes[0].push_answers(&mut vec![outbound]).expect("room in the mailbox");
             }
             self.pool.free(punt.frame);
             worked = true;
@@ -267,6 +266,11 @@ impl Sim {
     /// Drops at a port for a reason.
     pub fn drops(&self, port: &str, reason: DropReason) -> u64 {
         self.stats(port).drops(reason)
+    }
+
+    /// What the slow path did not answer.
+    pub fn unanswered(&self) -> &DeskCounters {
+        &self.desk_counters
     }
 
     /// What the flight recorder remembers, and how many packets it left out.

@@ -196,11 +196,24 @@ impl Render for NetworkRows {
                 row.gateway_mac.to_string(),
                 row.endpoints.to_string(),
                 row.ports.to_string(),
+                row.learnt.to_string(),
+                row.refused.to_string(),
             ]
         });
-        let header =
-            ["name", "mode", "vlan", "vni", "prefixes", "gateways", "gateway mac", "endpoints", "ports"];
-        table(&header, 7..9, rows.collect(), "no networks: add one with `weftctl network add`")
+        let header = [
+            "name",
+            "mode",
+            "vlan",
+            "vni",
+            "prefixes",
+            "gateways",
+            "gateway mac",
+            "endpoints",
+            "ports",
+            "learnt",
+            "refused",
+        ];
+        table(&header, 7..11, rows.collect(), "no networks: add one with `weftctl network add`")
     }
 }
 

@@ -22,8 +22,9 @@ use crate::{
 const LEARN_EVERY: Duration = Duration::from_millis(10);
 /// Publishing learnt addresses may take this part of the control thread's time: with many of them, each time is long.
 const PUBLISHING_SHARE: u32 = 10;
-/// Reports taken before the next look for a request: whoever floods addresses holds nobody up.
-const REPORTS_PER_ROUND: usize = 256;
+/// Reports taken before the next look for a request, a thousand learnt addresses each at most: whoever floods addresses holds
+/// nobody up.
+const REPORTS_PER_ROUND: usize = 4;
 
 /// Serves until stopped; returns the switch to be taken down. Events come first, then reports.
 pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Report>) -> Switch {
@@ -66,7 +67,7 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
 
 fn take(switch: &mut Switch, report: Report) {
     match report {
-        Report::Learn(learn) => switch.learn(learn),
+        Report::Learnt(learnt) => switch.learn(&learnt),
         Report::Vanished { port, errno } => switch.port_vanished(port, errno),
         Report::PathMtu { peer, mtu } => switch.set_path_mtu(peer, mtu),
     }
@@ -100,7 +101,7 @@ fn handle(session: &mut Session, event: Event) {
 pub fn reporter(events: Sender<Event>, reports: Sender<Report>) -> Box<dyn Fn(Report) -> bool + Send> {
     Box::new(move |report| match report {
         // A router says it again with the next packet that is too big.
-        Report::Learn(_) | Report::PathMtu { .. } => reports.try_send(report).is_ok(),
+        Report::Learnt(_) | Report::PathMtu { .. } => reports.try_send(report).is_ok(),
         Report::Vanished { .. } => {
             // On a thread of its own: a full channel must not hold the slow path up.
             let events = events.clone();

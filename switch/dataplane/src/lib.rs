@@ -71,6 +71,7 @@ pub mod reason;
 pub mod recorder;
 pub mod resolve;
 pub mod rules;
+pub mod share;
 pub mod snapshot;
 pub mod stats;
 mod sync;
