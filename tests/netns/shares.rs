@@ -61,7 +61,8 @@ fn a_pod_that_floods_the_slow_path_keeps_nobody_from_it() {
                 assert!(ping(&pod.ns, address, 10, 56) >= 9, "{what}: {} {address}", pod.name);
             }
             // Others' errors are told, too.
-            let trace = pod.ns.must(&["traceroute", "-n", "-q", "1", "-w", "2", &node.pods[0].v4().to_string()]);
+            let trace =
+                pod.ns.must(&["traceroute", "-n", "-q", "1", "-w", "2", &node.pods[0].v4().to_string()]);
             assert!(pod.name == node.pods[0].name || trace.contains("10.244.0.1 "), "{what}: {trace}");
         }
         node.weftd.must(&["endpoint", "del", "flood"]);
@@ -130,15 +131,21 @@ fn made_up_addresses_keep_nobody_from_being_learnt() {
     let weftd = Weftd::start(&node, &config);
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("flood.pcap");
-    let frame = |i: u32| eth(&format!("02:66:00:{:02x}:{:02x}:{:02x}", i >> 16, i >> 8 & 0xff, i & 0xff), "02:99:00:00:00:01");
+    let frame = |i: u32| {
+        eth(&format!("02:66:00:{:02x}:{:02x}:{:02x}", i >> 16, i >> 8 & 0xff, i & 0xff), "02:99:00:00:00:01")
+    };
     capture(&file, (0..100_000).map(|i| frame(i).udp("10.0.0.9", "10.0.0.1", (1, 2), 64, 10)));
     let file = file.display().to_string();
-    let port = ["port", "add", "storm", "--kind", "pcap", "--role", "access", "--network", "crowd", "--repeat"];
+    let port =
+        ["port", "add", "storm", "--kind", "pcap", "--role", "access", "--network", "crowd", "--repeat"];
     weftd.must(&[&port[..], &["--rx-file", &file]].concat());
     let learnt = |weftd: &Weftd, name: &str, what: &str| {
         let rows = weftd.json(&["network", "list"]);
         let rows = rows["networks"].as_array().expect("a list");
-        rows.iter().find(|row| row["spec"]["name"] == name).and_then(|row| row[what].as_u64()).expect("a number")
+        rows.iter()
+            .find(|row| row["spec"]["name"] == name)
+            .and_then(|row| row[what].as_u64())
+            .expect("a number")
     };
     weftd.wait_for("a full table", |weftd| learnt(weftd, "crowd", "refused") > 0);
     assert_eq!(learnt(&weftd, "crowd", "learnt"), 1000);

@@ -37,7 +37,9 @@ fn a_flood_of_requests_takes_its_own_share() {
     assert_eq!(sim.endpoint_drops("a", DropReason::PuntLimited), 744);
     assert_eq!(sim.drops("b", DropReason::PuntLimited), 0);
     let (recorded, _) = sim.recorded();
-    assert!(recorded.iter().all(|dropped| dropped.origin.and_then(|origin| origin.port()) == Some(sim.port("a"))));
+    assert!(
+        recorded.iter().all(|dropped| dropped.origin.and_then(|origin| origin.port()) == Some(sim.port("a")))
+    );
     // A second later there is a full share again.
     sim.now_ns += 1_000_000_000;
     sim.put("a", arp_of_a());
@@ -170,7 +172,8 @@ fn a_storm_is_limited_by_member() {
 /// Copies for other nodes: half of the rate is divided by member, and solicitations that the slow path floods count.
 #[test]
 fn copies_for_other_nodes_are_divided() {
-    let config = LAN.replacen("flood_rate = 100", "", 1).replacen("\"vxlan\"", "\"vxlan\"\nflood_rate = 400", 1);
+    let config =
+        LAN.replacen("flood_rate = 100", "", 1).replacen("\"vxlan\"", "\"vxlan\"\nflood_rate = 400", 1);
     let mut sim = Sim::new(&config);
     // 40 at once: 20 for whoever wants them; of the others 5 each at the PMD thread and 5 at the slow path.
     for _ in 0..50 {
@@ -225,7 +228,8 @@ fn cut(packet: &[u8], step: usize) -> Vec<Vec<u8>> {
             head[18..20].copy_from_slice(&77_u16.to_be_bytes());
             head[20..22].copy_from_slice(&(offset / 8 | if i < last { 0x2000 } else { 0 }).to_be_bytes());
             head[24..26].fill(0);
-            let sum: u32 = head[14..34].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+            let sum: u32 =
+                head[14..34].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
             let sum = (sum & 0xffff) + (sum >> 16);
             head[24..26].copy_from_slice(&(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
             return [&head, part].concat();

@@ -186,7 +186,7 @@ impl Sim {
     /// The control side's part: answers punts, takes in learnt addresses.
     fn serve(&mut self) -> bool {
         let mut worked = false;
-        let snapshot = self.snapshot();
+        let (snapshot, mut answers) = (self.snapshot(), Vec::new());
         while let Some(punt) = self.exits.punts.pop() {
             let replies = self.desk.serve(&punt, self.pool.bytes(&punt.frame), &snapshot, self.now_ns);
             for reply in replies {
@@ -198,10 +198,13 @@ impl Sim {
                     made: true,
                     received: weft_pmd::sys::cycles(),
                 };
-                self.mailboxes[0].push_answers(&mut vec![outbound]).expect("room in the mailbox");
+                answers.push(outbound);
             }
             self.pool.free(punt.frame);
             worked = true;
+        }
+        if !answers.is_empty() {
+            self.mailboxes[0].push_answers(&mut answers).expect("room in the mailbox");
         }
         let mut learnt = false;
         while let Some(learn) = self.exits.learns.pop() {

@@ -114,7 +114,7 @@ impl Render for StatusReply {
             ("flow rules", self.rules.to_string()),
             ("cached flows", self.flows.to_string()),
             ("dropped", format!("{} packets (weftctl drops)", self.dropped)),
-            ("not learnt", format!("{} addresses, for want of room", self.learn_lost)),
+            ("not learnt", format!("{} times, over the share of a port", self.learn_lost)),
             (
                 "frame memory",
                 format!("{} MiB on {pages}, {} % free", self.memory_bytes >> 20, self.memory_free_percent),

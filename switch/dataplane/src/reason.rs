@@ -88,7 +88,12 @@ impl DropReason {
             Self::SamePort => "fdb",
             Self::Rule | Self::Policed | Self::TooManyActions => "rules",
             Self::ResolveLimited => "classify",
-            Self::PuntLimited | Self::PuntFull | Self::StormLimited | Self::PortGone | Self::TxFull | Self::HandoffFull => "egress",
+            Self::PuntLimited
+            | Self::PuntFull
+            | Self::StormLimited
+            | Self::PortGone
+            | Self::TxFull
+            | Self::HandoffFull => "egress",
             Self::FloodLimited | Self::TooBig | Self::NoFrames | Self::Refused => "egress",
         }
     }

@@ -3,6 +3,9 @@
 //!
 //! Every PMD thread keeps accounts of its own, touched only by packets that are punted, flooded or learnt from; so does the
 //! slow path's thread. A source whose packets come to several threads, by several queues, has its share at each.
+//!
+//! What one packet becomes is bounded everywhere: a flood by [`Shares::flood`] and [`Shares::may_copy`], a mirror by the rules a
+//! program holds, segments and fragments by the frame they are cut from, an ICMP error by [`Shares::error`].
 
 use std::sync::{
     Arc,
@@ -185,8 +188,11 @@ impl Account {
 
     /// One like a new one: it may be forgotten.
     fn is_settled(&self, now_ns: u64) -> bool {
-        let Self { punts, floods: [frames, floods], copies, learns, refreshes, errors: [least, more], held } = self;
-        [punts, frames, floods, copies, learns, refreshes, least, more].iter().all(|bucket| bucket.is_full(now_ns))
+        let Self { punts, floods: [frames, floods], copies, learns, refreshes, errors: [least, more], held } =
+            self;
+        [punts, frames, floods, copies, learns, refreshes, least, more]
+            .iter()
+            .all(|bucket| bucket.is_full(now_ns))
             && held.own.load(Relaxed) == 0
     }
 }
@@ -202,7 +208,7 @@ pub struct Shares {
     settled_ns: u64,
 }
 
-/// Accounts a thread keeps: 3 MiB of them.
+/// Accounts a thread keeps: 2 MiB of them.
 const ACCOUNTS_MAX: usize = 16_384;
 /// When they are that many, those that may be are forgotten, but not more often than this, nanoseconds.
 const SETTLE_NS: u64 = 1_000_000_000;
@@ -369,18 +375,19 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
         /// Whatever others do, who asks for less than a share gets all of it: rates of k floods, packets of any size that
         /// are never answered.
         #[test]
         fn nobody_takes_anothers_share(
-            floods in 1_u16..400,
+            floods in 1_u16..200,
             sizes in proptest::collection::vec(1_usize..70_000, 1..8),
             step_ns in 1_000_u64..200_000,
         ) {
             let (mut shares, _) = shares();
             let mut held = Vec::new();
             let network = network();
-            for turn in 0..200_u64 {
+            for turn in 0..=100_u64 {
                 let now_ns = SECOND + turn * step_ns;
                 for flood in 1..=floods {
                     let size = sizes[(turn as usize + usize::from(flood)) % sizes.len()];
@@ -389,7 +396,7 @@ mod tests {
                     shares.learn(source(flood), turn % 2 == 0, now_ns);
                     shares.error(source(flood), now_ns);
                 }
-                // One in ten turns is at most a tenth of what a flood gets, and below every rate.
+                // Rarely, and below every rate.
                 if turn % 100 == 0 {
                     prop_assert!(shares.punt(source(0), 60, now_ns).is_some());
                     prop_assert!(shares.flood(source(0), &network, now_ns));

@@ -241,7 +241,8 @@ impl Snapshot {
             Some(PeerView { stats: Arc::new(PeerStats::new(1)), ..peer })
         };
         let network = |network: &Arc<NetworkView>| {
-            let shadow = |limit: &CopyLimit| CopyLimit { own: limit.own, common: Arc::new(limit.common.shadow()) };
+            let shadow =
+                |limit: &CopyLimit| CopyLimit { own: limit.own, common: Arc::new(limit.common.shadow()) };
             let copy_limit = network.copy_limit.as_ref().map(shadow);
             Arc::new(NetworkView { copy_limit, ..(**network).clone() })
         };

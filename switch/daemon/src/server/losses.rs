@@ -23,13 +23,19 @@ const ICMP_LIMITED: &str = "icmp_limited";
 /// Word and text of ICMP errors that were not sent.
 const fn icmp_limited(reason: PuntReason) -> (&'static str, &'static str) {
     match reason {
-        PuntReason::TtlExpired => ("icmp_limited_ttl_expired", "ICMP time exceeded, not sent: its receiver has had enough"),
+        PuntReason::TtlExpired => {
+            ("icmp_limited_ttl_expired", "ICMP time exceeded, not sent: its receiver has had enough")
+        }
         PuntReason::TooBig => ("icmp_limited_too_big", "ICMP too big, not sent: its receiver has had enough"),
         PuntReason::Unreachable => {
             ("icmp_limited_unreachable", "ICMP host unreachable, not sent: its receiver has had enough")
         }
-        PuntReason::Local => ("icmp_limited_port", "ICMP port unreachable, not sent: its receiver has had enough"),
-        PuntReason::Arp | PuntReason::Nd | PuntReason::PathMtu => (ICMP_LIMITED, "an ICMP error that was not sent"),
+        PuntReason::Local => {
+            ("icmp_limited_port", "ICMP port unreachable, not sent: its receiver has had enough")
+        }
+        PuntReason::Arp | PuntReason::Nd | PuntReason::PathMtu => {
+            (ICMP_LIMITED, "an ICMP error that was not sent")
+        }
     }
 }
 

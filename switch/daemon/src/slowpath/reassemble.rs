@@ -264,8 +264,14 @@ mod tests {
         let ethernet = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
         let [a, b] = id.to_be_bytes();
         match is_v4 {
-            true => ethernet.ipv4([10, 0, 0, 2], [10, 0, 0, 1], 64).icmpv4_raw(8, 0, [0, 1, a, b]).write(&mut bytes, &payload),
-            false => ethernet.ipv6([1; 16], [2; 16], 64).icmpv6_raw(128, 0, [0, 1, a, b]).write(&mut bytes, &payload),
+            true => ethernet
+                .ipv4([10, 0, 0, 2], [10, 0, 0, 1], 64)
+                .icmpv4_raw(8, 0, [0, 1, a, b])
+                .write(&mut bytes, &payload),
+            false => ethernet
+                .ipv6([1; 16], [2; 16], 64)
+                .icmpv6_raw(128, 0, [0, 1, a, b])
+                .write(&mut bytes, &payload),
         }
         .expect("it can be written");
         bytes
@@ -281,6 +287,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn whatever_the_order(
             is_v4: bool,
@@ -340,7 +347,8 @@ mod tests {
     fn what_overlaps_is_dropped_with_all_that_comes_of_it() {
         for is_v4 in [true, false] {
             let mut reassembly = Reassembly::default();
-            let (narrow, wide) = (fragments(echo(is_v4, 1, 4000), 1300, 5), fragments(echo(is_v4, 1, 4000), 1500, 5));
+            let (narrow, wide) =
+                (fragments(echo(is_v4, 1, 4000), 1300, 5), fragments(echo(is_v4, 1, 4000), 1500, 5));
             assert_eq!(reassembly.add(source(1), &narrow[0], 0), Outcome::Kept);
             assert_eq!(reassembly.add(source(1), &wide[0], 0), Outcome::Refused);
             for piece in &narrow[1..] {

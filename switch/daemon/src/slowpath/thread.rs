@@ -26,6 +26,9 @@ use super::{
     path_mtu,
 };
 
+/// Answers for one PMD thread that may wait while it is behind: a turn of its takes as many as there are in one batch.
+const ANSWERS_MAX: usize = 1024;
+
 /// Learnt addresses are passed on this often, nanoseconds.
 const LEARN_EVERY_NS: u64 = 10_000_000;
 
@@ -99,6 +102,8 @@ impl SlowPath {
         const SLEEP_MAX_MS: i32 = 1000;
         /// While learnt addresses wait.
         const SLEEP_LEARNT_MS: i32 = 10;
+        /// While answers do, for a thread that is behind.
+        const SLEEP_ANSWERS_MS: i32 = 1;
         let start = Instant::now();
         let mut turns = Turns {
             desk: Desk::new(self.counters.desk.clone()),
@@ -112,11 +117,16 @@ impl SlowPath {
             self.turn(&mut turns, now_ns);
             let has_work = || self.exits.has_work() || self.stop.load(Ordering::Acquire);
             self.exits.bell.sleep(has_work, |bell| {
-                let timeout_ms = if turns.learnt.is_empty() { SLEEP_MAX_MS } else { SLEEP_LEARNT_MS };
+                let timeout_ms = match turns.answers.iter().all(Vec::is_empty) {
+                    true if turns.learnt.is_empty() => SLEEP_MAX_MS,
+                    true => SLEEP_LEARNT_MS,
+                    false => SLEEP_ANSWERS_MS,
+                };
                 // An error means there is nothing to wait for; the loop goes on at its own pace.
                 let _ = sys::wait_readable(std::iter::once(bell), timeout_ms);
             });
         }
+        turns.answers.into_iter().flatten().for_each(|outbound| self.pool.free(outbound.frame));
         self.exits.drain(&mut self.pool);
     }
 
@@ -169,17 +179,20 @@ impl SlowPath {
         };
         let Some(frame) = self.pool.alloc_copy(bytes) else { return self.counters.no_frames.add(1) };
         let batch = &mut answers[owner.index()];
-        batch.push(Outbound { port: *port, frame, hash: 0, made: true, received: sys::cycles() });
-        if batch.len() == BURST {
+        if batch.len() >= BURST {
             self.deliver(owner.index(), batch);
         }
+        if batch.len() >= ANSWERS_MAX {
+            self.counters.handoff_full.add(1);
+            return self.pool.free(frame);
+        }
+        batch.push(Outbound { port: *port, frame, hash: 0, made: true, received: sys::cycles() });
     }
 
-    /// Leaves what there is for a thread.
-    fn deliver(&mut self, owner: usize, batch: &mut Vec<Outbound>) {
-        if !batch.is_empty() && self.mailboxes[owner].push_answers(batch).is_err() {
-            self.counters.handoff_full.add(batch.len() as u64);
-            batch.drain(..).for_each(|outbound| self.pool.free(outbound.frame));
+    /// Leaves what there is for a thread; where there is no room it waits, and the next batch is the larger.
+    fn deliver(&self, owner: usize, batch: &mut Vec<Outbound>) {
+        if !batch.is_empty() {
+            let _ = self.mailboxes[owner].push_answers(batch);
         }
     }
 }

@@ -139,7 +139,9 @@ impl Learnt {
 
     /// What a snapshot needs of them.
     pub(super) fn stations(&self) -> HashMap<(String, Mac), Place> {
-        self.iter().map(|(network, mac, station)| ((network.to_owned(), mac), station.place.clone())).collect()
+        self.iter()
+            .map(|(network, mac, station)| ((network.to_owned(), mac), station.place.clone()))
+            .collect()
     }
 
     pub(super) fn forget_port(&mut self, port: &str) {
@@ -148,7 +150,8 @@ impl Learnt {
 
     /// Forgets all but those.
     pub fn retain(&mut self, keep: impl Fn(&str, Mac, &Station) -> bool) -> usize {
-        let of = |(network, all): (&String, &mut Stations)| all.retain(|mac, station| keep(network, mac, station));
+        let of =
+            |(network, all): (&String, &mut Stations)| all.retain(|mac, station| keep(network, mac, station));
         let gone = self.networks.iter_mut().map(of).sum();
         self.dirty |= gone > 0;
         gone
@@ -163,7 +166,12 @@ impl Learnt {
             Seen::Refused => {
                 let most = all.places.iter().max_by_key(|(_, count)| **count);
                 let most = most.map(|(place, count)| format!("{count} of them {}", place.words()));
-                tracing::warn!(network, size, most, "no room for more learnt addresses: see network.fdb_size");
+                tracing::warn!(
+                    network,
+                    size,
+                    most,
+                    "no room for more learnt addresses: see network.fdb_size"
+                );
             }
         }
     }
@@ -197,6 +205,11 @@ impl Switch {
             Role::Pod | Role::Host | Role::Fabric => return None,
         };
         Some((network, Place::Port(name, vlan)))
+    }
+
+    /// Something was learnt or forgotten that is not published yet.
+    pub fn has_news_of_addresses(&self) -> bool {
+        self.learnt.dirty
     }
 
     /// Publishes what was learnt since the last time, if anything.
