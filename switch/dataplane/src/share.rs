@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(all.load(Relaxed), 0);
         // A super-frame holds as much as it is large.
         let large: Vec<_> = (0..200).filter_map(|_| shares.punt(source(1), 65_000, 9 * SECOND)).collect();
-        assert_eq!((large.len(), all.load(Relaxed)), (15, 15 * 16));
+        assert_eq!((large.len(), all.load(Relaxed)), (16, 16 * 16));
     }
 
     #[test]
