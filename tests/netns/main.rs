@@ -13,6 +13,7 @@ mod memory;
 mod pairs;
 mod path_mtu;
 mod queues;
+mod shares;
 mod starting;
 mod tags;
 mod taps;

@@ -16,6 +16,7 @@ mod routed;
 mod rules;
 mod rules;
 mod scope;
+mod shares;
 mod tags;
 mod tunnels;
 

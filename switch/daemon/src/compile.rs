@@ -51,7 +51,7 @@ pub struct Facts {
 }
 
 /// Where a learnt address is, by names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
     /// Behind a port, with a tag.
     Port(String, Option<VlanId>),
@@ -65,6 +65,15 @@ impl Place {
         match (self, other) {
             (Self::Port(a, _), Self::Port(b, _)) | (Self::Peer(a), Self::Peer(b)) => a == b,
             _ => false,
+        }
+    }
+
+    /// In words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Port(port, None) => format!("at port {port}"),
+            Self::Port(port, Some(vlan)) => format!("at port {port}, VLAN {vlan}"),
+            Self::Peer(peer) => format!("on node {peer}"),
         }
     }
 }
@@ -246,16 +255,18 @@ fn networks(
                 desired::Role::Host | desired::Role::Fabric => None,
             }
         };
+        let members: Vec<_> = desired.ports.iter().enumerate().filter_map(member).collect();
         Arc::new(NetworkView {
             mode: network.mode,
             gateway_mac: network.gateway_mac,
             gateways: network.gateways.clone(),
             suppress: network.suppress,
             forward_lldp: network.forward_lldp,
-            members: desired.ports.iter().enumerate().filter_map(member).collect(),
             tunnel: fabric.slots.get(index).copied().flatten(),
             remotes: if network.mode == Mode::Bridged { fabric.remotes(index) } else { Vec::new() },
-            flood_limit: facts.flood_limits.get(&network.name).cloned(),
+            copy_limit: fabric::copy_limit(desired, facts, network, members.len()),
+            flood_rate: network.flood_rate,
+            members,
         })
     };
     desired.networks.iter().enumerate().map(view).collect()

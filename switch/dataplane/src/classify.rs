@@ -9,6 +9,7 @@ use crate::{
     program::Verdict,
     reason::DropReason,
     resolve,
+    share::{Shares, Source},
     snapshot::Snapshot,
     stats::ThreadCounters,
     table::flow::{FlowTable, Installed, State},
@@ -21,6 +22,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) exits: &'a Exits,
     pub(crate) counters: &'a ThreadCounters,
     pub(crate) budget: &'a mut Budget,
+    pub(crate) shares: &'a mut Shares,
+    pub(crate) now_ns: u64,
     pub(crate) now_ms: u32,
     /// A packet of the burst was refused.
     pub(crate) refused: bool,
@@ -112,16 +115,17 @@ impl Resolver<'_> {
         self.learn(resolved.learn);
     }
 
-    fn learn(&self, learn: Option<Learn>) {
+    fn learn(&mut self, learn: Option<Learn>) {
         let Some(learn) = learn else { return };
-        if self.exits.learns.push(learn).is_ok() {
+        let is_within = self.shares.learn(Source::at(learn.origin, learn.vlan), false, self.now_ns);
+        if is_within && self.exits.learns.push(learn).is_ok() {
             self.exits.bell.ring();
         } else {
             self.counters.learn_lost.add(1);
         }
     }
 
-    fn resolve(&self, batch: &mut Batch, i: usize, flows: &mut FlowTable) {
+    fn resolve(&mut self, batch: &mut Batch, i: usize, flows: &mut FlowTable) {
         let Self { snapshot, counters, now_ms, .. } = *self;
         let key = batch.keys[i];
         let resolved = resolve::resolve(&key, snapshot);

@@ -11,7 +11,7 @@ use weft_ctl_api::{
     name::{self, NameError},
     spec::{Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, PortSpec, RoleSpec},
 };
-use weft_dataplane::{snapshot::Mode, thread::Idle};
+use weft_dataplane::{share::Rate, snapshot::Mode, thread::Idle};
 use weft_wire::Mac;
 
 use super::{
@@ -199,6 +199,11 @@ fn network(spec: &NetworkSpec, gateway_mac: Mac) -> Result<Network, Invalid> {
         suppress: spec.suppress,
         forward_lldp: spec.forward_lldp,
         vni: spec.vni,
+        fdb_size: spec.fdb_size as usize,
+        flood_rate: match spec.flood_rate {
+            0 => None,
+            rate => Some(Rate::new(rate, (rate / 10).max(1))),
+        },
     })
 }
 

@@ -11,32 +11,33 @@ use std::{
 
 use weft_dataplane::{
     mailbox::{Exits, Learn, Mailbox, Outbound, Punt},
-    police::{Policer, Unit},
     publish::Reader,
     reason::PuntReason,
     snapshot::Snapshot,
     stats::Counter,
 };
-use weft_pmd::{FramePool, sys};
+use weft_pmd::{BURST, FramePool, sys};
 use weft_wire::PortId;
 
 use super::{
     Reply,
     announce::Announcer,
-    answer,
+    desk::{Desk, DeskCounters},
+    learnt::Waiting,
     path_mtu::{self, PathMtus},
 };
 
-/// ICMP errors per second, and at once: what Linux allows itself (net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst are 1000
-/// and 50; ip-sysctl).
-const ERRORS_PER_SECOND: u64 = 1000;
-const ERRORS_BURST: u64 = 50;
+/// Answers for one PMD thread that may wait while it is behind: a turn of its takes as many as there are in one batch.
+const ANSWERS_MAX: usize = 1024;
+
+/// Learnt addresses are passed on this often, nanoseconds.
+const LEARN_EVERY_NS: u64 = 10_000_000;
 
 /// What PMD threads report that concerns the control plane rather than the sender of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
-    /// An address was seen.
-    Learn(Learn),
+    /// Addresses were seen.
+    Learnt(Vec<Learn>),
     /// A port's device is gone.
     Vanished {
         /// The port.
@@ -57,10 +58,10 @@ pub struct SlowPathCounters {
     pub no_frames: Counter,
     /// Answers that the thread of the port had no room for.
     pub handoff_full: Counter,
-    /// ICMP errors beyond the rate of [`ERRORS_PER_SECOND`]: not sent.
-    pub errors_limited: Counter,
-    /// Learnt addresses that the control thread had no room for.
+    /// Learnt addresses that were not passed on: too many of one sender's.
     pub learn_lost: Counter,
+    /// What was not answered.
+    pub desk: Arc<DeskCounters>,
 }
 
 /// Everything the thread works with.
@@ -83,119 +84,144 @@ pub struct SlowPath {
     pub stop: Arc<AtomicBool>,
 }
 
+/// What the thread keeps from turn to turn.
+struct Turns {
+    desk: Desk,
+    /// Answers on their way, by the thread that is to send them.
+    answers: Vec<Vec<Outbound>>,
+    learnt: Waiting,
+    passed_on_ns: u64,
+    announcer: Announcer,
+}
+
 impl SlowPath {
     /// Serves until stopped.
     pub fn run(mut self) {
         /// Only a bound for the case that nothing ever happens.
         const SLEEP_MAX_MS: u64 = 1000;
-        let mut announcer = Announcer::default();
+        /// While learnt addresses wait.
+        const SLEEP_LEARNT_MS: u64 = 10;
+        /// While answers do, for a thread that is behind.
+        const SLEEP_ANSWERS_MS: u64 = 1;
         let start = Instant::now();
-        let errors = Policer::new(Unit::Packets, ERRORS_PER_SECOND, ERRORS_BURST);
+        let mut turns = Turns {
+            desk: Desk::new(self.counters.desk.clone()),
+            answers: self.mailboxes.iter().map(|_| Vec::with_capacity(BURST)).collect(),
+            learnt: Waiting::default(),
+            passed_on_ns: 0,
+            announcer: Announcer::default(),
+        };
         while !self.stop.load(Ordering::Acquire) {
-            // An hour ahead, so that the policer's schedule starts with a full bucket.
+            // An hour ahead, so that all begins with full buckets.
             let now_ns = start.elapsed().as_nanos() as u64 + 3_600_000_000_000;
-            while let Some(punt) = self.exits.punts.pop() {
-                self.serve(punt, &errors, now_ns);
-            }
-            self.look_after_paths();
-            while let Some(learn) = self.exits.learns.pop() {
-                if !(self.report)(Report::Learn(learn)) {
-                    self.counters.learn_lost.add(1);
-                }
-            }
-            while let Some((port, errno)) = self.exits.vanished.pop() {
-                (self.report)(Report::Vanished { port, errno });
-            }
-            let snapshot = self.reader.get().clone();
-            let (announcements, next_ns) = announcer.turn(&snapshot, now_ns);
-            self.send_all(announcements, &snapshot);
-            let sleep_ms = next_ns.map_or(SLEEP_MAX_MS, |next| next.saturating_sub(now_ns) / 1_000_000 + 1);
+            let next_ns = self.turn(&mut turns, now_ns);
+            let next_ms = next_ns.map_or(SLEEP_MAX_MS, |next| next.saturating_sub(now_ns) / 1_000_000 + 1);
             let has_work =
                 || self.exits.has_work() || self.reader.is_stale() || self.stop.load(Ordering::Acquire);
             self.exits.bell.sleep(has_work, |bell| {
+                let timeout_ms = match turns.answers.iter().all(Vec::is_empty) {
+                    true if turns.learnt.is_empty() => SLEEP_MAX_MS,
+                    true => SLEEP_LEARNT_MS,
+                    false => SLEEP_ANSWERS_MS,
+                };
                 // An error means there is nothing to wait for; the loop goes on at its own pace.
-                let _ = sys::wait_readable(std::iter::once(bell), sleep_ms.min(SLEEP_MAX_MS) as i32);
+                let _ = sys::wait_readable(std::iter::once(bell), timeout_ms.min(next_ms) as i32);
             });
         }
+        turns.answers.into_iter().flatten().for_each(|outbound| self.pool.free(outbound.frame));
         self.exits.drain(&mut self.pool);
     }
 
-    fn serve(&mut self, punt: Punt, errors: &Policer, now_ns: u64) {
-        let is_error =
-            matches!(punt.reason, PuntReason::TtlExpired | PuntReason::TooBig | PuntReason::Unreachable);
+    /// One burst of packets, what is said unasked, then all that was learnt: who asks much does not keep others from being
+    /// learnt. Returns when there is more to do, if nothing comes before.
+    fn turn(&mut self, turns: &mut Turns, now_ns: u64) -> Option<u64> {
         let snapshot = self.reader.get().clone();
+        turns.desk.expire(now_ns);
+        for punt in std::iter::from_fn(|| self.exits.punts.pop()).take(BURST).collect::<Vec<_>>() {
+            self.serve(punt, turns, &snapshot, now_ns);
+        }
+        self.look_after_paths(turns, &snapshot);
+        let (announcements, next_ns) = turns.announcer.turn(&snapshot, now_ns);
+        for announcement in announcements {
+            self.send(&announcement, &mut turns.answers, &snapshot);
+        }
+        for owner in 0..turns.answers.len() {
+            self.deliver(owner, &mut turns.answers[owner]);
+        }
+        while let Some(learn) = self.exits.learns.pop() {
+            if !turns.learnt.add(learn) {
+                self.counters.learn_lost.add(1);
+            }
+        }
+        if !turns.learnt.is_empty() && now_ns.saturating_sub(turns.passed_on_ns) >= LEARN_EVERY_NS {
+            turns.passed_on_ns = now_ns;
+            let learnt = turns.learnt.take();
+            let count = learnt.len() as u64;
+            if !(self.report)(Report::Learnt(learnt)) {
+                self.counters.learn_lost.add(count);
+            }
+        }
+        while let Some((port, errno)) = self.exits.vanished.pop() {
+            (self.report)(Report::Vanished { port, errno });
+        }
+        next_ns
+    }
+
+    fn serve(&mut self, punt: Punt, turns: &mut Turns, snapshot: &Snapshot, now_ns: u64) {
+        let bytes = self.pool.bytes(&punt.frame);
         if punt.reason == PuntReason::PathMtu {
-            let heard = path_mtu::read(self.pool.bytes(&punt.frame), &snapshot);
+            let heard = path_mtu::read(bytes, snapshot);
             if self.path_mtus.lock().hear(heard, Instant::now()) {
                 (self.report)(Report::PathMtu);
             }
         }
-        if is_error && !errors.allow(1, now_ns) {
-            self.counters.errors_limited.add(1);
-        } else {
-            for Reply { port, bytes } in
-                answer(self.pool.bytes(&punt.frame), punt.ingress, punt.origin, punt.reason, &snapshot)
-            {
-                self.send(port, &bytes, &snapshot);
-            }
+        for reply in turns.desk.serve(&punt, bytes, snapshot, now_ns) {
+            self.send(&reply, &mut turns.answers, snapshot);
         }
         self.pool.free(punt.frame);
     }
 
-    /// Leaves many frames with the threads that own their ports' first queues, in batches.
-    fn send_all(&mut self, replies: Vec<Reply>, snapshot: &Snapshot) {
-        let mut batches: Vec<Vec<Outbound>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
-        let received = sys::cycles();
-        for Reply { port, bytes } in replies {
-            let Some(owner) = snapshot.port(port).and_then(|port| port.owners.first()) else {
-                self.counters.port_gone.add(1);
-                continue;
-            };
-            match self.pool.alloc_copy(&bytes) {
-                Some(frame) => {
-                    batches[owner.index()].push(Outbound { port, frame, hash: 0, made: true, received });
-                }
-                None => self.counters.no_frames.add(1),
-            }
-        }
-        for (mailbox, mut batch) in self.mailboxes.iter().zip(batches) {
-            if !batch.is_empty() && mailbox.push(&mut batch).is_err() {
-                self.counters.handoff_full.add(batch.len() as u64);
-                batch.into_iter().for_each(|outbound| self.pool.free(outbound.frame));
-            }
-        }
-    }
-
     /// Asks routers again what somebody says they said, and forgets what none repeats.
-    fn look_after_paths(&mut self) {
-        let snapshot = self.reader.get().clone();
+    fn look_after_paths(&mut self, turns: &mut Turns, snapshot: &Snapshot) {
         let mut probes = Vec::new();
         let ask = |question: &path_mtu::probe::Question| {
-            let (probe, mark) = path_mtu::probe::build(question, &snapshot)?;
+            let (probe, mark) = path_mtu::probe::build(question, snapshot)?;
             probes.push(probe);
             Some(mark)
         };
         // Every one has a key of its own, of the system's randomness.
         let random = || RandomState::new().hash_one("a path");
         let changed = self.path_mtus.lock().look_after(Instant::now(), random, ask);
-        for Reply { port, bytes } in probes {
-            self.send(port, &bytes, &snapshot);
+        for probe in probes {
+            self.send(&probe, &mut turns.answers, snapshot);
         }
         if changed {
             (self.report)(Report::PathMtu);
         }
     }
 
-    /// Leaves a frame with the thread that owns the port's first queue.
-    fn send(&mut self, port: PortId, bytes: &[u8], snapshot: &Snapshot) {
-        let Some(owner) = snapshot.port(port).and_then(|port| port.owners.first()) else {
+    /// Puts a frame to the others for the thread that owns the port's first queue.
+    fn send(&mut self, reply: &Reply, answers: &mut [Vec<Outbound>], snapshot: &Snapshot) {
+        let Reply { port, bytes } = reply;
+        let Some(owner) = snapshot.port(*port).and_then(|port| port.owners.first()) else {
             return self.counters.port_gone.add(1);
         };
         let Some(frame) = self.pool.alloc_copy(bytes) else { return self.counters.no_frames.add(1) };
-        let mut batch = vec![Outbound { port, frame, hash: 0, made: true, received: sys::cycles() }];
-        if self.mailboxes[owner.index()].push(&mut batch).is_err() {
+        let batch = &mut answers[owner.index()];
+        if batch.len() >= BURST {
+            self.deliver(owner.index(), batch);
+        }
+        if batch.len() >= ANSWERS_MAX {
             self.counters.handoff_full.add(1);
-            batch.into_iter().for_each(|outbound| self.pool.free(outbound.frame));
+            return self.pool.free(frame);
+        }
+        batch.push(Outbound { port: *port, frame, hash: 0, made: true, received: sys::cycles() });
+    }
+
+    /// Leaves what there is for a thread; where there is no room it waits, and the next batch is the larger.
+    fn deliver(&self, owner: usize, batch: &mut Vec<Outbound>) {
+        if !batch.is_empty() {
+            let _ = self.mailboxes[owner].push_answers(batch);
         }
     }
 }
