@@ -92,11 +92,11 @@ proptest! {
             sim.put(PORTS[from], frame(&tags, &rest));
             sim.run();
             let expected = expected(from, &tags);
-            for to in 0..4 {
-                let got: Vec<_> = sim.tape(PORTS[to]).take().into_iter().map(|(bytes, _)| bytes).collect();
+            for (to, port) in PORTS.iter().enumerate() {
+                let got: Vec<_> = sim.tape(port).take().into_iter().map(|(bytes, _)| bytes).collect();
                 let of_port = expected.as_ref().filter(|_| to != from).map(|[trunk, access]| if is_trunk(to) { trunk } else { access });
                 let wanted: Vec<_> = of_port.iter().map(|tags| frame(tags, &rest)).collect();
-                prop_assert_eq!(got, wanted, "{:08x?} {:04x} from {} to {}", tags, kind, PORTS[from], PORTS[to]);
+                prop_assert_eq!(got, wanted, "{:08x?} {:04x} from {} to {}", tags, kind, PORTS[from], port);
             }
             sim.check_laws();
         }
