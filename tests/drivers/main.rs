@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use weft_pmd::{
-    Burst, Csum, FramePool, Memory, PortQueue,
+    Burst, ChunkClass, Csum, FramePool, Memory, PortQueue,
     netns::Netns,
     port::{Guard, Opened, Stack, Steer, keep, packet, tap, xsk},
 };
@@ -213,6 +213,9 @@ fn a_steered_port_takes_only_what_it_is_told() {
 
 #[test]
 fn what_is_kept_from_the_stack_is_for_as_long_as_it_is_meant_to_be() {
+/// When large chunks are used up, what needs one is lost, and counted; small frames behind it still arrive.
+#[test]
+fn small_frames_pass_where_large_chunks_are_used_up() {
     if !require_root() {
         return;
     }
@@ -268,4 +271,41 @@ fn what_is_kept_from_the_stack_is_for_as_long_as_it_is_meant_to_be() {
     a.must(&["tc", "filter", "del", "dev", "v", "ingress"]);
     assert!(keeper.renew().expect("the device"), "it is put back");
     assert!(a.must(&["tc", "filter", "show", "dev", "v", "ingress"]).contains("weft_keep"));
+    a.ip(&["link", "set", "v", "mtu", "9000"]);
+    b.ip(&["link", "set", "eth0", "mtu", "9000"]);
+    b.ip(&["addr", "add", "10.0.0.1/24", "dev", "eth0"]);
+    b.ip(&["neigh", "add", "10.0.0.2", "lladdr", "02:00:00:00:00:02", "dev", "eth0"]);
+    let memory = Memory::heap(64, 1).expect("memory");
+    let mut pool = FramePool::new(memory.clone());
+    let spec = packet::Spec {
+        device: "v".into(),
+        netns: Some(a.netns()),
+        queues: 1,
+        mtu: None,
+        join: true,
+        claim: false,
+    };
+    let mut opened = packet::open(&spec).expect("it opens");
+    let mut pings = |pool: &mut FramePool| {
+        for size in ["8000", "56"] {
+            let _ = b.run(&["ping", "-c", "3", "-i", "0.01", "-W", "1", "-s", size, "10.0.0.2"]);
+        }
+        let (mut burst, mut lengths) = (Burst::new(), Vec::new());
+        for _ in 0..20 {
+            opened.queues[0].rx(pool, &mut burst).expect("the device is there");
+            lengths.extend(burst.as_slice().iter().map(weft_pmd::Frame::len));
+            burst.free_all(pool);
+        }
+        let count = |len: usize| lengths.iter().filter(|it| **it == len).count();
+        (count(14 + 28 + 8000), count(14 + 28 + 56), opened.queues[0].lost())
+    };
+    let only = pool.alloc(ChunkClass::Large).expect("there is one");
+    assert_eq!(pings(&mut pool), (0, 3, 3));
+    pool.free(only);
+    let (large, small, lost) = pings(&mut pool);
+    assert!(
+        large >= 1 && large as u64 + lost == 6 && small == 3,
+        "{large} large, {small} small, {lost} lost"
+    );
+    close(opened, pool, &memory);
 }
