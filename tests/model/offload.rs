@@ -1,7 +1,7 @@
 //! Segments and fragments, put together again, are what was cut.
 
 use proptest::prelude::*;
-use weft_pmd::{Caps, Csum, FramePool, Gso, GsoKind, Memory, Offload, offload};
+use weft_pmd::{Caps, Csum, FramePool, Gso, GsoKind, Memory, Offload, Outer, offload};
 use weft_tests::packets::{Eth, describe};
 use weft_wire::Mac;
 
@@ -187,7 +187,9 @@ proptest! {
         }
         let gso = [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp].get(kind).map(|kind| Gso { kind: *kind, ecn: true, size });
         for csum in [Csum::Partial { start, offset }, Csum::Complete] {
-            let _ = fit(&packet, Offload { csum, gso, ..Offload::default() }, Caps { mtu, csum: false, gso: false });
+            for (outer, limit) in [(None, None), (None, Some(mtu as u16 - 20)), (Some(Outer::V4), None), (Some(Outer::V6), Some(90))] {
+                let _ = fit(&packet, Offload { csum, gso, outer, mtu: limit }, Caps { mtu, csum: false, gso: false });
+            }
         }
     }
 }

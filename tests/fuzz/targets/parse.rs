@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
         csum: Csum::Partial { start: u16::from(*start), offset: *offset },
         gso: gso.map(|kind| Gso { kind, ecn: false, size: u16::from(*size) * 8 }),
         outer: [None, Some(Outer::V4), Some(Outer::V6)].get(usize::from(kind >> 2 & 3)).copied().flatten(),
-        ..Offload::default()
+        mtu: (kind & 32 != 0).then_some(68 + u16::from(*size)),
     });
     let mut pieces = Vec::new();
     let caps = Caps { mtu: 68 + u32::from(*size), csum: kind & 64 != 0, gso: kind & 128 != 0 };
