@@ -97,7 +97,7 @@ impl Switch {
     ) -> Result<(), Error> {
         let held: Vec<_> =
             stale.iter().filter_map(|name| ports::place(&self.ports.get(name)?.spec)).collect();
-        let mut patience = Patience::new();
+        let mut patience = if retry == Retry::Start { Patience::at_the_start() } else { Patience::new() };
         for (index, port) in desired.ports.iter().enumerate() {
             let is_there = self.ports.contains_key(&port.name) || fresh.contains_key(&index);
             let waits = || ports::place(&port.spec).is_some_and(|place| held.contains(&place));
@@ -144,7 +144,7 @@ impl Switch {
         Ok(Ok(ready))
     }
 
-    /// Opens a port; none: it is still being opened. What the node's own ports stand on is not somebody else's to slow down.
+    /// Opens a port; none: it is still being opened. What is in the node's own namespace is not somebody else's to slow down.
     fn open_in_time(
         &self,
         desired: &Arc<Desired>,
@@ -152,8 +152,7 @@ impl Switch {
         patience: &mut Patience,
     ) -> Option<Result<Ready, OpenError>> {
         let port = &desired.ports[index];
-        let is_quick = port.spec.netns.is_none() && port.spec.kind != PortKind::Xsk;
-        if is_quick || is_the_nodes(port) {
+        if port.spec.netns.is_none() || is_the_nodes(port) {
             return Some(ports::open(desired, index, &self.runtime.memory));
         }
         match self.work_at_opening(desired, index) {

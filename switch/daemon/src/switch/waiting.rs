@@ -123,6 +123,11 @@ impl Patience {
         Self(Duration::from_secs(2))
     }
 
+    /// At the start nobody's change is held up, and a port that is there when weftd is ready is worth a while.
+    pub(super) fn at_the_start() -> Self {
+        Self(Duration::from_secs(5))
+    }
+
     /// Waits a while; less, where much has been waited for already.
     pub(super) fn wait<T>(&mut self, outcome: &Receiver<T>) -> Option<T> {
         /// Each may take this, whatever others took.
