@@ -15,7 +15,7 @@ use std::{
     fs,
     io::{self, IsTerminal},
     os::{fd::AsFd, unix::net::UnixStream},
-    path::PathBuf,
+    path::Path,
     process::exit,
     sync::{Mutex, OnceLock, PoisonError},
     thread,
@@ -211,7 +211,7 @@ fn ignored() -> u64 {
 }
 
 /// Waits until an other end is gone.
-fn look(ending: &Ending, socket: &PathBuf) {
+fn look(ending: &Ending, socket: &Path) {
     let (output, input) = (io::stdout(), io::stdin());
     let is_output_terminal = output.is_terminal();
     let from_input = ending.from_input && input.is_terminal();

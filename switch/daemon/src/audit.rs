@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn open(dir: &tempfile::TempDir) -> AuditLog {
-        AuditLog::open(Some(&Dir::open_own(dir.path(), &[NAME, ASIDE]).expect("ours")))
+        AuditLog::open(Some(&Dir::of_file(&dir.path().join(NAME)).expect("ours").0))
     }
 
     fn entry(generation: u64) -> AuditEntry {

@@ -160,8 +160,7 @@ mod tests {
         assert_eq!(to_toml(&full), Ok(toml::to_string(&full).expect("it can be written")));
         let rule = full.flow.iter().find(|rule| rule.matching != Default::default()).expect("there is one");
         let of = |rules: usize| {
-            let mut config = Config::default();
-            config.flow = vec![rule.clone(); rules];
+            let config = Config { flow: vec![rule.clone(); rules], ..Config::default() };
             let began = Instant::now();
             let text = to_toml(&config).expect("it can be written");
             (began.elapsed(), text.len())
