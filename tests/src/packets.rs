@@ -102,13 +102,21 @@ impl Eth {
 
     /// An echo request.
     pub fn ping(self, src: &str, dst: &str, ttl: u8) -> Vec<u8> {
-        let payload = [7_u8; 16];
+        self.ping_with(src, dst, ttl, &[7_u8; 16])
+    }
+
+    /// An echo request of so many bytes of data, each byte in its place.
+    pub fn large_ping(self, src: &str, dst: &str, len: usize) -> Vec<u8> {
+        self.ping_with(src, dst, 64, &(0..len).map(|i| (i * 7) as u8).collect::<Vec<u8>>())
+    }
+
+    fn ping_with(self, src: &str, dst: &str, ttl: u8, payload: &[u8]) -> Vec<u8> {
         match (ip(src), ip(dst)) {
             (IpAddr::V4(_), _) => build!(self, ip(src), ip(dst), ttl, |step| |bytes: &mut Vec<u8>| {
-                step.icmpv4_echo_request(1, 1).write(bytes, &payload).expect("a packet")
+                step.icmpv4_echo_request(1, 1).write(bytes, payload).expect("a packet")
             }),
             _ => build!(self, ip(src), ip(dst), ttl, |step| |bytes: &mut Vec<u8>| {
-                step.icmpv6_echo_request(1, 1).write(bytes, &payload).expect("a packet")
+                step.icmpv6_echo_request(1, 1).write(bytes, payload).expect("a packet")
             }),
         }
     }
@@ -200,6 +208,12 @@ pub fn describe(bytes: &[u8]) -> String {
                 header.destination_addr(),
                 header.hop_limit()
             ));
+            let at = 14 + 4 * packet.vlan_ids().len() + 40;
+            if let (44, Some([_, _, a, b])) = (header.next_header().0, bytes.get(at..at + 4)) {
+                let offset_more = u16::from_be_bytes([*a, *b]);
+                let more = if offset_more & 1 == 1 { "+" } else { "" };
+                words.push(format!("fragment {}{more}", offset_more & !7));
+            }
         }
         Some(NetSlice::Arp(arp)) => {
             let address = |bytes: &[u8]| format!("{}.{}.{}.{}", bytes[0], bytes[1], bytes[2], bytes[3]);

@@ -24,7 +24,7 @@ use weft_wire::{Mac, PeerId, PortId, QueueId, ThreadId, VlanId};
 use weftd::{
     compile::{Facts, PeerFacts, Place, PortFacts, RuleFacts, compile, flood_limits},
     desired::{Desired, Role, RuleStep},
-    slowpath,
+    slowpath::desk::{Desk, DeskCounters},
 };
 
 /// A switch in memory, with one PMD thread.
@@ -44,6 +44,8 @@ pub struct Sim {
     pool: FramePool,
     memory: Arc<Memory>,
     counters: Arc<ThreadCounters>,
+    desk: Desk,
+    desk_counters: Arc<DeskCounters>,
 }
 
 /// MAC of an in-memory fabric or host port.
@@ -79,6 +81,7 @@ impl Sim {
         })
         .expect("memory for flows");
         let pool = FramePool::new(memory.clone());
+        let desk_counters = Arc::new(DeskCounters::default());
         let mut sim = Self {
             desired,
             facts: Facts::default(),
@@ -92,6 +95,8 @@ impl Sim {
             pool,
             memory,
             counters,
+            desk: Desk::new(desk_counters.clone()),
+            desk_counters,
         };
         sim.open_ports();
         for endpoint in &sim.desired.endpoints {
@@ -181,15 +186,9 @@ impl Sim {
     /// The control side's part: answers punts, takes in learnt addresses.
     fn serve(&mut self) -> bool {
         let mut worked = false;
-        let snapshot = self.snapshot();
+        let (snapshot, mut answers) = (self.snapshot(), Vec::new());
         while let Some(punt) = self.exits.punts.pop() {
-            let replies = slowpath::answer(
-                self.pool.bytes(&punt.frame),
-                punt.ingress,
-                punt.origin,
-                punt.reason,
-                &snapshot,
-            );
+            let replies = self.desk.serve(&punt, self.pool.bytes(&punt.frame), &snapshot, self.now_ns);
             for reply in replies {
                 let frame = self.pool.alloc_copy(&reply.bytes).expect("memory for a reply");
                 let outbound = Outbound {
@@ -199,10 +198,13 @@ impl Sim {
                     made: true,
                     received: weft_pmd::sys::cycles(),
                 };
-                self.mailboxes[0].push(&mut vec![outbound]).expect("room in the mailbox");
+                answers.push(outbound);
             }
             self.pool.free(punt.frame);
             worked = true;
+        }
+        if !answers.is_empty() {
+            self.mailboxes[0].push_answers(&mut answers).expect("room in the mailbox");
         }
         let mut learnt = false;
         while let Some(learn) = self.exits.learns.pop() {
@@ -267,6 +269,11 @@ impl Sim {
     /// Drops at a port for a reason.
     pub fn drops(&self, port: &str, reason: DropReason) -> u64 {
         self.stats(port).drops(reason)
+    }
+
+    /// What the slow path did not answer.
+    pub fn unanswered(&self) -> &DeskCounters {
+        &self.desk_counters
     }
 
     /// What the flight recorder remembers, and how many packets it left out.

@@ -48,4 +48,10 @@ pub struct NetworkRow {
     pub endpoints: usize,
     /// Ports that are members of it.
     pub ports: usize,
+    /// Addresses it has learnt (bridged).
+    #[serde(default)]
+    pub learnt: usize,
+    /// Times an address was not learnt because the network holds as many as it may (bridged).
+    #[serde(default)]
+    pub refused: u64,
 }

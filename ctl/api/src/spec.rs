@@ -301,6 +301,30 @@ pub struct NetworkSpec {
     #[serde(default, skip_serializing_if = "is_default")]
     #[cfg_attr(feature = "clap", arg(long))]
     pub suppress: bool,
+    /// Learnt addresses that it holds at most (bridged). When it is full, whoever shows most of them is not learnt from.
+    #[serde(default = "fdb_size", skip_serializing_if = "is_fdb_size")]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = fdb_size()))]
+    pub fdb_size: u32,
+    /// Frames per second that each member may flood (bridged); 0: any number.
+    #[serde(default = "storm_rate", skip_serializing_if = "is_storm_rate")]
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = storm_rate()))]
+    pub flood_rate: u64,
+}
+
+const fn fdb_size() -> u32 {
+    8192
+}
+
+fn is_fdb_size(size: &u32) -> bool {
+    *size == fdb_size()
+}
+
+const fn storm_rate() -> u64 {
+    10_000
+}
+
+fn is_storm_rate(rate: &u64) -> bool {
+    *rate == storm_rate()
 }
 
 const fn routed() -> ModeSpec {

@@ -42,7 +42,8 @@ pub struct StatusReply {
     pub flows: u64,
     /// Packets dropped since weftd started, whatever the reason.
     pub dropped: u64,
-    /// Addresses seen in bridged networks that could not be learnt for want of room; they are learnt when seen again.
+    /// Times an address was seen in a bridged network and not passed on to be learnt: over its port's share, or for want of room. It
+    /// is learnt when seen again.
     pub learn_lost: u64,
     /// Frame memory, bytes.
     pub memory_bytes: u64,

@@ -114,7 +114,7 @@ impl Render for StatusReply {
             ("flow rules", self.rules.to_string()),
             ("cached flows", self.flows.to_string()),
             ("dropped", format!("{} packets (weftctl drops)", self.dropped)),
-            ("not learnt", format!("{} addresses, for want of room", self.learn_lost)),
+            ("not learnt", format!("{} times, over the share of a port", self.learn_lost)),
             (
                 "frame memory",
                 format!("{} MiB on {pages}, {} % free", self.memory_bytes >> 20, self.memory_free_percent),
@@ -196,11 +196,24 @@ impl Render for NetworkRows {
                 row.gateway_mac.to_string(),
                 row.endpoints.to_string(),
                 row.ports.to_string(),
+                row.learnt.to_string(),
+                row.refused.to_string(),
             ]
         });
-        let header =
-            ["name", "mode", "vlan", "vni", "prefixes", "gateways", "gateway mac", "endpoints", "ports"];
-        table(&header, 7..9, rows.collect(), "no networks: add one with `weftctl network add`")
+        let header = [
+            "name",
+            "mode",
+            "vlan",
+            "vni",
+            "prefixes",
+            "gateways",
+            "gateway mac",
+            "endpoints",
+            "ports",
+            "learnt",
+            "refused",
+        ];
+        table(&header, 7..11, rows.collect(), "no networks: add one with `weftctl network add`")
     }
 }
 

@@ -74,7 +74,8 @@ pub(super) fn snapshot(setup: &Setup, layout: &Layout, stats: &[Arc<PortStats>; 
         members: PORTS.map(|port| (port, None)).to_vec(),
         tunnel: fabric.map(|_| 0),
         remotes: Vec::new(),
-        flood_limit: None,
+        copy_limit: None,
+        flood_rate: None,
     };
     let stations: Fdb = [(SRC, PORTS[0]), (DST, PORTS[1])]
         .map(|(mac, port)| ((NETWORK, mac), Station::Local { port, vlan: None }))

@@ -51,7 +51,7 @@ pub struct Facts {
 }
 
 /// Where a learnt address is, by names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
     /// Behind a port, with a tag.
     Port(String, Option<VlanId>),
@@ -65,6 +65,15 @@ impl Place {
         match (self, other) {
             (Self::Port(a, _), Self::Port(b, _)) | (Self::Peer(a), Self::Peer(b)) => a == b,
             _ => false,
+        }
+    }
+
+    /// In words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Port(port, None) => format!("at port {port}"),
+            Self::Port(port, Some(vlan)) => format!("at port {port}, VLAN {vlan}"),
+            Self::Peer(peer) => format!("on node {peer}"),
         }
     }
 }
@@ -134,6 +143,7 @@ fn snapshot(desired: &Desired, facts: &Facts, peers: &[PeerFacts], remote_routes
         generation: facts.generation,
         ports: ports(desired, facts),
         networks: networks(desired, facts, &ids, &fabric),
+        addresses: Arc::new(addresses(&endpoints)),
         endpoints: Arc::new(endpoints),
         routes: Arc::new(routes),
         remote_routes,
@@ -245,15 +255,17 @@ fn networks(
                 desired::Role::Host | desired::Role::Fabric => None,
             }
         };
+        let members: Vec<_> = desired.ports.iter().enumerate().filter_map(member).collect();
         Arc::new(NetworkView {
             mode: network.mode,
             gateway_mac: network.gateway_mac,
             gateways: network.gateways.clone(),
             suppress: network.suppress,
-            members: desired.ports.iter().enumerate().filter_map(member).collect(),
             tunnel: fabric.slots.get(index).copied().flatten(),
             remotes: if network.mode == Mode::Bridged { fabric.remotes(index) } else { Vec::new() },
-            flood_limit: facts.flood_limits.get(&network.name).cloned(),
+            copy_limit: fabric::copy_limit(desired, facts, network, members.len()),
+            flood_rate: network.flood_rate,
+            members,
         })
     };
     desired.networks.iter().enumerate().map(view).collect()
@@ -271,6 +283,14 @@ fn endpoints(desired: &Desired, ids: &[Option<PortId>]) -> HashMap<(NetworkId, M
         Some(((network, endpoint.mac), view))
     };
     desired.endpoints.iter().filter_map(entry).collect()
+}
+
+fn addresses(endpoints: &HashMap<(NetworkId, Mac), Endpoint>) -> HashMap<(NetworkId, IpAddr), Mac> {
+    let of = |endpoint: &Endpoint| {
+        let (network, mac) = (endpoint.network, endpoint.mac);
+        endpoint.addresses.clone().into_iter().map(move |address| ((network, address), mac))
+    };
+    endpoints.values().flat_map(of).collect()
 }
 
 fn routes(desired: &Desired, facts: &Facts, rewrites: &mut Rewrites) -> Routes {

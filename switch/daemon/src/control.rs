@@ -8,6 +8,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, Sender};
 use weft_ctl_api::{Role, role_of};
+use weft_dataplane::share::{Bucket, Rate};
 
 use crate::{
     event::{Answer, Event},
@@ -22,12 +23,17 @@ use crate::{
 const LEARN_EVERY: Duration = Duration::from_millis(10);
 /// Publishing learnt addresses may take this part of the control thread's time: with many of them, each time is long.
 const PUBLISHING_SHARE: u32 = 10;
-/// Reports taken before the next look for a request: whoever floods addresses holds nobody up.
-const REPORTS_PER_ROUND: usize = 256;
+/// And so many times a second, after so many at once: each has every cached flow decided again, so whoever has an address go to
+/// and fro costs others no more than that.
+const PUBLICATIONS: Rate = Rate::new(10, 50);
+/// Reports taken before the next look for a request, a thousand learnt addresses each at most: whoever floods addresses holds
+/// nobody up.
+const REPORTS_PER_ROUND: usize = 4;
 
 /// Serves until stopped; returns the switch to be taken down. Events come first, then reports.
 pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Report>) -> Switch {
     let mut ticked = Instant::now();
+    let (started, mut publications) = (Instant::now(), Bucket::default());
     let (mut published, mut pause) = (Instant::now(), LEARN_EVERY);
     loop {
         let mut first = None;
@@ -43,7 +49,8 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
             take(&mut session.switch, report);
         }
         session.look_after_captures();
-        if published.elapsed() >= pause {
+        let due = published.elapsed() >= pause && session.switch.has_news_of_addresses();
+        if due && publications.allow(PUBLICATIONS, started.elapsed().as_nanos() as u64) {
             let began = Instant::now();
             session.switch.publish_learnt();
             pause = LEARN_EVERY.max(began.elapsed() * PUBLISHING_SHARE);
@@ -66,7 +73,7 @@ pub fn run(mut session: Session, events: &Receiver<Event>, reports: &Receiver<Re
 
 fn take(switch: &mut Switch, report: Report) {
     match report {
-        Report::Learn(learn) => switch.learn(learn),
+        Report::Learnt(learnt) => switch.learn(&learnt),
         Report::Vanished { port, errno } => switch.port_vanished(port, errno),
         Report::PathMtu { peer, mtu } => switch.set_path_mtu(peer, mtu),
     }
@@ -100,7 +107,7 @@ fn handle(session: &mut Session, event: Event) {
 pub fn reporter(events: Sender<Event>, reports: Sender<Report>) -> Box<dyn Fn(Report) -> bool + Send> {
     Box::new(move |report| match report {
         // A router says it again with the next packet that is too big.
-        Report::Learn(_) | Report::PathMtu { .. } => reports.try_send(report).is_ok(),
+        Report::Learnt(_) | Report::PathMtu { .. } => reports.try_send(report).is_ok(),
         Report::Vanished { .. } => {
             // On a thread of its own: a full channel must not hold the slow path up.
             let events = events.clone();

@@ -18,6 +18,7 @@ use weft_dataplane::{
     police::Unit,
     rules::Match,
     rules::SetField,
+    share::Rate,
     snapshot::Mode,
     tunnel::{Dscp, Encapsulation},
 };
@@ -83,6 +84,10 @@ pub struct Network {
     pub suppress: bool,
     /// Its identifier in tunnels.
     pub vni: Option<Vni>,
+    /// Learnt addresses that it holds at most.
+    pub fdb_size: usize,
+    /// Frames that each member may flood; none: any number.
+    pub flood_rate: Option<Rate>,
 }
 
 /// What a port is for.

@@ -91,8 +91,8 @@ fn run(path: PathBuf, arguments: &Arguments) -> Result<(), AnyError> {
     let (config, desired, why) = come_up_with(&state, &path, config, desired)?;
     /// Requests and the like that the control thread may be behind.
     const EVENTS: usize = 1024;
-    /// Learnt addresses it may be behind; those beyond are lost, and seen again.
-    const REPORTS: usize = 8192;
+    /// Batches of learnt addresses it may be behind, ten seconds of them; those beyond are lost, and seen again.
+    const REPORTS: usize = 1024;
     let (events, receiver) = channel::bounded(EVENTS);
     let (reports, report_receiver) = channel::bounded(REPORTS);
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

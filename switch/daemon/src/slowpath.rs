@@ -1,11 +1,23 @@
 //! Answers to punted packets: ARP, neighbour discovery, ping to a gateway, ICMP errors.
 //!
-//! [`answer`] is pure: a packet and a snapshot in, the frames to send out. [`thread`] is the loop around it, off the
-//! packet path: PMD threads leave punts in a bounded ring and never wait for it. Replies are built with etherparse.
+//! [`answer`] is pure: a packet and a snapshot in, the frames to send out. [`desk`] does so for one packet after the other and
+//! keeps what must be kept: halves of datagrams, and what each sender has had of what is everybody's. [`thread`] is the loop
+//! around it, off the packet path: PMD threads leave punts in a bounded ring and never wait for it. Replies are built with
+//! etherparse.
+//!
+//! # Whose share is what
+//! [`weft_dataplane::share`] tells senders apart. Of each, a thousand packets a second come here, and no more wait than leave
+//! room for others; their order is that of their coming. ICMP errors are limited where they are made, by whom they tell, so
+//! that whatever asks for one counts. What is flooded from here counts as what PMD threads flood does. Answers leave by rings of
+//! their own, gathered by thread. Learnt addresses wait by sender, too ([`learnt`]).
 
 mod arp;
+pub mod desk;
+mod fragment;
 mod icmp;
+pub mod learnt;
 mod nd;
+pub mod reassemble;
 pub mod thread;
 
 use std::net::IpAddr;
@@ -44,6 +56,38 @@ struct Packet<'a> {
     network: Option<(NetworkId, &'a NetworkView)>,
 }
 
+/// What to send for a punted packet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The frames; often none.
+    pub replies: Vec<Reply>,
+    /// What they are.
+    pub kind: AnswerKind,
+}
+
+/// What an answer is, as far as limits go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// An answer to whoever asked.
+    #[default]
+    Reply,
+    /// An ICMP error.
+    Error,
+    /// Copies for the members of a bridged network, and for other nodes: so many of the last.
+    Flood {
+        /// The network.
+        network: NetworkId,
+        /// Copies for other nodes: the last of the replies.
+        remote: usize,
+    },
+}
+
+impl From<Vec<Reply>> for Answer {
+    fn from(replies: Vec<Reply>) -> Self {
+        Self { replies, kind: AnswerKind::Reply }
+    }
+}
+
 /// What to send for a punted packet; often nothing.
 pub fn answer(
     bytes: &[u8],
@@ -51,8 +95,8 @@ pub fn answer(
     origin: Origin,
     reason: PuntReason,
     snapshot: &Snapshot,
-) -> Vec<Reply> {
-    let Ok((key, headers)) = parse_packet(bytes) else { return Vec::new() };
+) -> Answer {
+    let Ok((key, headers)) = parse_packet(bytes) else { return Answer::default() };
     let network =
         network_of(&key, ingress, origin, snapshot).and_then(|id| Some((id, snapshot.network(id)?)));
     let packet = Packet { bytes, key, headers, ingress, origin, network };
@@ -70,7 +114,24 @@ pub fn answer(
             .and_then(|mtu| icmp::error(&packet, icmp::Error::TooBig { mtu }, snapshot)),
         PuntReason::PathMtu => None, // it is the answer: see `path_mtu`
     };
-    answer.and_then(|bytes| reply(&packet, bytes, snapshot)).into_iter().collect()
+    let Some(bytes) = answer else { return Answer::default() };
+    let kind = if icmp::is_error(&bytes) { AnswerKind::Error } else { AnswerKind::Reply };
+    Answer { replies: replies(&packet, bytes, snapshot), kind }
+}
+
+/// An answer, in as many pieces as the way back needs.
+fn replies(packet: &Packet<'_>, bytes: Vec<u8>, snapshot: &Snapshot) -> Vec<Reply> {
+    let mtu = match packet.origin.tunnel() {
+        Some((peer, network)) => snapshot.mtu_to(peer, Some(network)),
+        None => snapshot.port(packet.ingress).map(|port| port.caps.mtu),
+    };
+    let mtu = mtu.map_or(usize::MAX, |mtu| mtu as usize);
+    // ICMP's second word tells echo replies of one sender apart.
+    let at = usize::from(packet.headers.l4) + 4;
+    let id =
+        packet.bytes.get(at..).and_then(|word| word.first_chunk()).map_or(0, |id| u32::from_be_bytes(*id));
+    let pieces = fragment::fragments(bytes, mtu, id ^ id >> 16);
+    pieces.into_iter().filter_map(|bytes| reply(packet, bytes, snapshot)).collect()
 }
 
 /// Back the way it came: by the port, with the tag it came with, or through the tunnel.
@@ -96,8 +157,8 @@ fn wrapped(tunnel: u16, bytes: &[u8], snapshot: &Snapshot) -> Option<Reply> {
 }
 
 /// To every other member of a bridged network.
-fn flood(packet: &Packet<'_>, snapshot: &Snapshot) -> Vec<Reply> {
-    let Some((_, network)) = packet.network else { return Vec::new() };
+fn flood(packet: &Packet<'_>, snapshot: &Snapshot) -> Answer {
+    let Some((id, network)) = packet.network else { return Answer::default() };
     let mut untagged = packet.bytes.to_vec();
     if packet.key.vlan().is_some() {
         untagged.drain(12..16);
@@ -108,7 +169,11 @@ fn flood(packet: &Packet<'_>, snapshot: &Snapshot) -> Vec<Reply> {
         bytes: vlan.map_or_else(|| untagged.clone(), |vlan| with_tag(&untagged, vlan.get())),
     };
     let remotes = network.remotes.iter().filter(|_| packet.origin.tunnel().is_none());
-    others.map(copy).chain(remotes.filter_map(|tunnel| wrapped(*tunnel, &untagged, snapshot))).collect()
+    let mut replies: Vec<Reply> = others.map(copy).collect();
+    let local = replies.len();
+    replies.extend(remotes.filter_map(|tunnel| wrapped(*tunnel, &untagged, snapshot)));
+    let remote = replies.len() - local;
+    Answer { replies, kind: AnswerKind::Flood { network: id, remote } }
 }
 
 fn with_tag(bytes: &[u8], vlan: u16) -> Vec<u8> {
@@ -181,14 +246,10 @@ fn known_as(target: IpAddr, packet: &Packet<'_>, snapshot: &Snapshot) -> Option<
         let gateway = snapshot.networks.iter().find(|network| network.mode == Mode::Routed)?;
         return (is_host && reachable).then_some(gateway.gateway_mac);
     };
-    let owner = snapshot
-        .endpoints
-        .iter()
-        .find(|((other, _), endpoint)| *other == id && endpoint.addresses.contains(&target));
-    match (network.mode, owner) {
+    match (network.mode, snapshot.addresses.get(&(id, target))) {
         // An address of the asker's own: duplicate address detection, or an announcement.
-        (_, Some(((_, mac), _))) if *mac == asker => None,
-        (Mode::Bridged, owner) => owner.map(|((_, mac), _)| *mac),
+        (_, Some(mac)) if *mac == asker => None,
+        (Mode::Bridged, owner) => owner.copied(),
         (Mode::Routed, Some(_)) => Some(network.gateway_mac),
         (Mode::Routed, None) => match snapshot.route(ip::mapped(target))? {
             Route::Gateway { network: other } => (other == id).then_some(network.gateway_mac),

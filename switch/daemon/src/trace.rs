@@ -99,7 +99,7 @@ impl View<'_> {
             changes: Vec::new(),
             ..self.output(reply.port, &[], &reply.bytes, Offload::default())
         };
-        replies.iter().map(answer).collect()
+        replies.replies.iter().map(answer).collect()
     }
 
     fn decided_by(&self, traced: &Traced) -> Option<String> {

@@ -10,6 +10,7 @@ use crate::{
     program::Verdict,
     reason::DropReason,
     resolve,
+    share::{Shares, Source},
     snapshot::Snapshot,
     stats::ThreadCounters,
     table::flow::{FlowTable, Installed, State},
@@ -22,6 +23,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) exits: &'a Exits,
     pub(crate) counters: &'a ThreadCounters,
     pub(crate) budget: &'a mut Budget,
+    pub(crate) shares: &'a mut Shares,
+    pub(crate) now_ns: u64,
     pub(crate) now_ms: u32,
     /// A packet of the burst was refused.
     pub(crate) refused: bool,
@@ -93,14 +96,15 @@ impl Resolver<'_> {
         false
     }
 
-    fn resolve(&self, batch: &mut Batch, i: usize, flows: &mut FlowTable) {
+    fn resolve(&mut self, batch: &mut Batch, i: usize, flows: &mut FlowTable) {
         let Self { snapshot, exits, counters, now_ms, .. } = *self;
         let key = batch.keys[i];
         let resolved = resolve::resolve(&key, snapshot);
         batch.programs[i] = resolved.program;
         counters.flow_misses.add(1);
         if let Some(learn) = resolved.learn {
-            if exits.learns.push(learn).is_ok() {
+            let is_within = self.shares.learn(Source::at(learn.origin, learn.vlan), false, self.now_ns);
+            if is_within && exits.learns.push(learn).is_ok() {
                 exits.bell.ring();
             } else {
                 counters.learn_lost.add(1);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use port::LocalPort;
 use weft_pmd::{BURST, Caps, Frame, FramePool, Queue, sys};
-use weft_wire::{PortId, QueueId, ThreadId};
+use weft_wire::{NetworkId, PortId, QueueId, ThreadId};
 
 use crate::{
     action::{self, push_vlan},
@@ -19,7 +19,8 @@ use crate::{
     mailbox::{Exits, Mailbox, Outbound, Punt},
     parse::Headers,
     program::Verdict,
-    reason::DropReason,
+    reason::{DropReason, PuntReason},
+    share::{Shares, Source},
     snapshot::{NetworkView, Snapshot},
     stats::{PortStats, ThreadCounters},
 };
@@ -36,6 +37,8 @@ pub(crate) struct Egress {
     /// Frames for each other thread, until the burst is through.
     handed: Vec<Vec<Outbound>>,
     pub(crate) exits: Arc<Exits>,
+    /// What each source has had of what is everybody's.
+    pub(crate) shares: Shares,
     counters: Arc<ThreadCounters>,
     /// Ports with frames pending.
     dirty: Vec<PortId>,
@@ -50,6 +53,7 @@ pub(crate) struct Egress {
 /// What a flooded frame's copies for other nodes are made with.
 struct Copies<'a> {
     headers: &'a Headers,
+    source: Source,
     entropy: u64,
     now_ns: u64,
 }
@@ -90,34 +94,20 @@ pub(crate) fn drain(
         match verdicts[i] {
             Verdict::Forward(_) => unreachable!("taken above"),
             Verdict::Flood(network) => {
-                counters.flooded.add(1);
-                if let Some(network) = snapshot.network(network) {
-                    egress.flood(&network.members, ingress, &frame, pool, snapshot);
-                    // What came from another node does not go back to one: each reaches all others itself.
-                    if origin(i).tunnel().is_none() {
-                        let entropy = action::entropy(hashes[i], &batch.keys[i]);
-                        let copies = Copies { headers: &batch.headers[i], entropy, now_ns };
-                        egress.replicate(network, &frame, &copies, pool, snapshot);
-                    }
+                let (key, headers) = (&batch.keys[i], &batch.headers[i]);
+                let entropy = action::entropy(hashes[i], key);
+                let source = Source::of(key, origin(i), snapshot);
+                let copies = Copies { headers, source, entropy, now_ns };
+                match egress.spread(network, (frame, ingress, origin(i)), &copies, pool, snapshot) {
+                    Ok(()) => counters.flooded.add(1),
+                    Err(refused) => egress.refuse(refused, (ingress, origin(i)), pool, &stats, snapshot),
                 }
-                pool.free(frame);
             }
             Verdict::Punt(reason) => {
-                match egress.exits.punts.push(Punt { frame, ingress, origin: origin(i), reason }) {
-                    Ok(()) => {
-                        counters.punts[reason as usize].add(1);
-                        egress.exits.bell.ring();
-                    }
-                    Err(punt) => {
-                        egress.lose_incoming(
-                            DropReason::PuntFull.into(),
-                            punt.frame,
-                            ingress,
-                            pool,
-                            &stats,
-                            snapshot,
-                        );
-                    }
+                let source = Source::of(&batch.keys[i], origin(i), snapshot);
+                match egress.punt(reason, (frame, ingress, origin(i)), source, now_ns) {
+                    Ok(()) => counters.punts[reason as usize].add(1),
+                    Err(refused) => egress.refuse(refused, (ingress, origin(i)), pool, &stats, snapshot),
                 }
             }
             Verdict::Drop(reason) => {
@@ -149,6 +139,7 @@ impl Egress {
             ports: Vec::new(),
             handed: mailboxes.iter().map(|_| Vec::with_capacity(BURST)).collect(),
             mailboxes,
+            shares: Shares::new(exits.held.clone()),
             exits,
             counters,
             dirty: Vec::with_capacity(BURST),
@@ -191,6 +182,61 @@ impl Egress {
         };
         local.lose_pending(pool, &mut self.losses, snapshot);
         local.queues.into_iter().map(|queue| queue.queue).collect()
+    }
+
+    /// Leaves a packet for the slow path, if its source has not had its share of it.
+    fn punt(
+        &mut self,
+        reason: PuntReason,
+        (frame, ingress, origin): (Frame, PortId, Origin),
+        source: Source,
+        now_ns: u64,
+    ) -> Result<(), (DropReason, Frame)> {
+        let Some(place) = self.shares.punt(source, frame.len(), now_ns) else {
+            return Err((DropReason::PuntLimited, frame));
+        };
+        let punt = Punt { frame, ingress, origin, reason, source, place };
+        self.exits.punts.push(punt).map_err(|punt| (DropReason::PuntFull, punt.frame))?;
+        self.exits.bell.ring();
+        Ok(())
+    }
+
+    /// Floods a frame, if its source has not had its share of that.
+    fn spread(
+        &mut self,
+        network: NetworkId,
+        (frame, ingress, origin): (Frame, PortId, Origin),
+        copies: &Copies<'_>,
+        pool: &mut FramePool,
+        snapshot: &Snapshot,
+    ) -> Result<(), (DropReason, Frame)> {
+        let network = snapshot.network(network);
+        let Some(network) =
+            network.filter(|network| self.shares.flood(copies.source, network, copies.now_ns))
+        else {
+            return Err((DropReason::StormLimited, frame));
+        };
+        self.flood(&network.members, ingress, &frame, pool, snapshot);
+        // What came from another node does not go back to one: each reaches all others itself.
+        if origin.tunnel().is_none() {
+            self.replicate(network, &frame, copies, pool, snapshot);
+        }
+        pool.free(frame);
+        Ok(())
+    }
+
+    /// Drops what has had its share.
+    #[cold]
+    fn refuse(
+        &mut self,
+        (reason, frame): (DropReason, Frame),
+        (ingress, origin): (PortId, Origin),
+        pool: &mut FramePool,
+        stats: &PortStats,
+        snapshot: &Snapshot,
+    ) {
+        self.losses.origin = Some(origin);
+        self.lose_incoming(reason.into(), frame, ingress, pool, stats, snapshot);
     }
 
     /// Drops what came in by a port.
@@ -351,7 +397,7 @@ impl Egress {
     ) {
         let Some(port) = snapshot.unwraps.as_ref().map(|tunnels| tunnels.port) else { return };
         for tunnel in network.remotes.iter().filter_map(|index| snapshot.tunnels.get(usize::from(*index))) {
-            let allowed = network.flood_limit.as_ref().is_none_or(|limit| limit.allow(1, copies.now_ns));
+            let allowed = self.shares.may_copy(network, copies.source, copies.now_ns);
             let copy = if allowed { pool.duplicate(frame) } else { None };
             let reason = match copy {
                 Some(mut copy) => {

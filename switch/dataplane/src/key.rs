@@ -197,7 +197,7 @@ impl FlowKey {
 }
 
 /// Where a packet came from: a port, or another node through a tunnel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Origin {
     ingress: u16,
     tag: u16,

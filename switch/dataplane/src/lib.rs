@@ -48,6 +48,8 @@
 //!   has a reason ([`reason::DropReason`]).
 //! - A flow entry is valid only under the generation it was resolved under; configuration never walks the tables.
 //! - One writer per counter: the thread that owns the row.
+//! - Nobody's packets take what is others': slow path, learning, flooding and the copies it makes are divided by who sends
+//!   ([`share`]).
 //! - Every dropped packet passes `losses`: counted always, remembered by way of a sample ([`recorder`]).
 #![forbid(unsafe_code)]
 
@@ -71,6 +73,7 @@ pub mod reason;
 pub mod recorder;
 pub mod resolve;
 pub mod rules;
+pub mod share;
 pub mod snapshot;
 pub mod stats;
 mod sync;

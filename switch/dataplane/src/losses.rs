@@ -23,11 +23,14 @@ pub(crate) struct Losses {
     generation: u64,
     /// Where the packets at hand came from; none: from another thread, which knows.
     pub(crate) origin: Option<Origin>,
-    /// By reason: when the next packet of the sample is due, were they to come evenly.
-    due_ns: [u64; DropReason::COUNT],
+    /// By reason and by where packets came from: when the next packet of the sample is due, were they to come evenly.
+    due_ns: Box<[[u64; LANES]; DropReason::COUNT]>,
     /// Captures.
     pub(crate) taps: Taps,
 }
+
+/// Ports are sampled apart, as far as they differ in this many: a flood of one hides little of what others lose.
+const LANES: usize = 16;
 
 /// What decided that a packet is dropped.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +47,7 @@ impl From<DropReason> for Cause {
 
 impl Losses {
     pub(crate) fn new(thread: ThreadId, counters: Arc<ThreadCounters>) -> Self {
-        let due_ns = [0; DropReason::COUNT];
+        let due_ns = Box::new([[0; LANES]; DropReason::COUNT]);
         Self { thread, counters, now_ns: 0, generation: 0, origin: None, due_ns, taps: Taps::default() }
     }
 
@@ -109,7 +112,8 @@ impl Losses {
     /// A packet of which no more than that is known was dropped: neither port nor reason count it.
     pub(crate) fn remember(&mut self, cause: Cause, egress: Option<PortId>, packet: &[u8]) {
         let recorder = &self.counters.recorder;
-        let due_ns = &mut self.due_ns[cause.reason as usize];
+        let lane = self.origin.map_or(0, Origin::to_bits) as usize % LANES;
+        let due_ns = &mut self.due_ns[cause.reason as usize][lane];
         // As many as may come at once, the schedule may be behind.
         *due_ns = (*due_ns).max(self.now_ns.saturating_sub((AT_ONCE - 1) * EVERY_NS));
         if *due_ns > self.now_ns {
@@ -130,6 +134,22 @@ fn mac(packet: &[u8], at: usize) -> Option<Mac> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What one port loses does not hide what another loses for the same reason.
+    #[test]
+    fn ports_are_sampled_apart() {
+        let counters = Arc::new(ThreadCounters::default());
+        let mut losses = Losses::new(ThreadId(0), counters.clone());
+        losses.turn(5_000_000_000, 1);
+        let [flood, other] = [0, 1].map(|index| PortId::from_index(index).expect("a port"));
+        for _ in 0..1000 {
+            losses.origin = Some(Origin::by_port(flood));
+            losses.remember(DropReason::Spoofed.into(), None, &[1; 60]);
+        }
+        losses.origin = Some(Origin::by_port(other));
+        losses.remember(DropReason::Spoofed.into(), None, &[2; 60]);
+        assert_eq!(counters.recorder.written(), AT_ONCE + 1);
+    }
 
     /// A flood of one reason leaves room for what is dropped for others, and is a sample in time.
     #[test]

@@ -4,14 +4,21 @@
 use std::{
     io,
     os::fd::RawFd,
-    sync::atomic::{AtomicBool, Ordering::SeqCst, fence},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst, fence},
+    },
 };
 
 use crossbeam::queue::ArrayQueue;
 use weft_pmd::{BURST, Frame, FramePool, sys::EventFd};
 use weft_wire::{Mac, PortId};
 
-use crate::{key::Origin, reason::PuntReason};
+use crate::{
+    key::Origin,
+    reason::PuntReason,
+    share::{PLACES, Place, Source},
+};
 
 /// Wakes a thread that sleeps, and costs nothing while it does not.
 ///
@@ -69,6 +76,8 @@ pub struct Outbound {
 #[derive(Debug)]
 pub struct Mailbox {
     batches: ArrayQueue<Vec<Outbound>>,
+    /// What the slow path has made: its own, so that answers take no room from what is forwarded.
+    answers: ArrayQueue<Vec<Outbound>>,
     /// Empty lists, to be used again: nothing is allocated once as many are under way as ever will be.
     spare: ArrayQueue<Vec<Outbound>>,
     /// Wakes its thread.
@@ -78,18 +87,30 @@ pub struct Mailbox {
 impl Mailbox {
     /// Batches it holds; a batch is what one thread hands over of one burst.
     pub const DEPTH: usize = 512;
+    /// Batches of the slow path's.
+    pub const ANSWERS: usize = 64;
 
     /// An empty one.
     pub fn new() -> io::Result<Self> {
         let [batches, spare] = [(); 2].map(|()| ArrayQueue::new(Self::DEPTH));
-        Ok(Self { batches, spare, bell: Bell::new()? })
+        Ok(Self { batches, answers: ArrayQueue::new(Self::ANSWERS), spare, bell: Bell::new()? })
     }
 
     /// Leaves frames: takes all of them, or, when the box is full, none.
     #[inline]
     pub fn push(&self, frames: &mut Vec<Outbound>) -> Result<(), Full> {
+        self.leave(&self.batches, frames)
+    }
+
+    /// Leaves what the slow path has made, likewise.
+    pub fn push_answers(&self, frames: &mut Vec<Outbound>) -> Result<(), Full> {
+        self.leave(&self.answers, frames)
+    }
+
+    #[inline]
+    fn leave(&self, ring: &ArrayQueue<Vec<Outbound>>, frames: &mut Vec<Outbound>) -> Result<(), Full> {
         let empty = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BURST));
-        if let Err(refused) = self.batches.push(std::mem::replace(frames, empty)) {
+        if let Err(refused) = ring.push(std::mem::replace(frames, empty)) {
             *frames = refused;
             return Err(Full);
         }
@@ -103,6 +124,12 @@ impl Mailbox {
         self.batches.pop()
     }
 
+    /// Takes the slow path's next batch, likewise.
+    #[inline]
+    pub fn pop_answers(&self) -> Option<Vec<Outbound>> {
+        self.answers.pop()
+    }
+
     /// Takes an empty list back.
     #[inline]
     pub fn give_back(&self, batch: Vec<Outbound>) {
@@ -111,7 +138,7 @@ impl Mailbox {
 
     /// Nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.batches.is_empty()
+        self.batches.is_empty() && self.answers.is_empty()
     }
 }
 
@@ -130,10 +157,14 @@ pub struct Punt {
     pub origin: Origin,
     /// What is asked of the slow path.
     pub reason: PuntReason,
+    /// Who sent it.
+    pub source: Source,
+    /// Its place among those of its source's.
+    pub place: Place,
 }
 
 /// A source address seen in a bridged network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Learn {
     /// The address.
     pub mac: Mac,
@@ -154,6 +185,8 @@ pub struct Exits {
     pub learns: ArrayQueue<Learn>,
     /// Ports whose device is gone, and the kernel's errno.
     pub vanished: ArrayQueue<(PortId, i32)>,
+    /// Places that punts have taken, see [`crate::share`].
+    pub held: Arc<AtomicUsize>,
     /// Wakes the control side.
     pub bell: Bell,
 }
@@ -162,9 +195,10 @@ impl Exits {
     /// Empty ones.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            punts: ArrayQueue::new(512),
-            learns: ArrayQueue::new(4096),
+            punts: ArrayQueue::new(PLACES),
+            learns: ArrayQueue::new(16_384),
             vanished: ArrayQueue::new(256),
+            held: Arc::default(),
             bell: Bell::new()?,
         })
     }

@@ -95,8 +95,9 @@ impl Pipeline {
             lap.ended(Stage::Parse, stages);
             observer.parsed(batch, pool, flows);
             let now_ms = thread::milliseconds(now_ns);
-            let (exits, counters) = (&*egress.exits, &**counters);
-            let resolver = Resolver { snapshot, exits, counters, budget, now_ms, refused: false };
+            let (exits, shares, counters) = (&*egress.exits, &mut egress.shares, &**counters);
+            let resolver =
+                Resolver { snapshot, exits, counters, budget, shares, now_ns, now_ms, refused: false };
             if classify::classify(batch, flows, resolver) == Found::OnlyRefused {
                 from.resting = budget::REST;
             }

@@ -58,7 +58,9 @@ reasons! {
         TunnelNetwork = "tunnel_network", "a tunnel packet of a network (VNI) that is not here";
         TunnelNested = "tunnel_nested", "a tunnel packet inside of another";
         TunnelCongested = "tunnel_congested", "marked congested on the way, and its sender can't be told (RFC 6040 §4.2)";
+        PuntLimited = "punt_limited", "for the slow path, of which its sender has had its share";
         PuntFull = "punt_full", "the slow path is behind: its ring is full";
+        StormLimited = "storm_limited", "flooded at more than the rate that its network allows each port";
         // egress side
         PortGone = "port_gone", "the port to leave by is gone";
         TxFull = "tx_full", "the port to leave by is full";
@@ -86,7 +88,12 @@ impl DropReason {
             Self::SamePort => "fdb",
             Self::Rule | Self::Policed | Self::TooManyActions => "rules",
             Self::ResolveLimited => "classify",
-            Self::PuntFull | Self::PortGone | Self::TxFull | Self::HandoffFull => "egress",
+            Self::PuntLimited
+            | Self::PuntFull
+            | Self::StormLimited
+            | Self::PortGone
+            | Self::TxFull
+            | Self::HandoffFull => "egress",
             Self::FloodLimited | Self::TooBig | Self::NoFrames | Self::Refused => "egress",
         }
     }

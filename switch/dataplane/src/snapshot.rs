@@ -10,6 +10,7 @@ use weft_wire::{Mac, NetworkId, PeerId, PortId, ThreadId, VlanId, ip};
 use crate::{
     police::Policer,
     rules::RuleTable,
+    share::Rate,
     stats::{EndpointStats, PeerStats, PortStats},
     table::routes::{Route, Routes},
     tunnel::{Tunnel, Tunnels},
@@ -96,8 +97,20 @@ pub struct NetworkView {
     pub tunnel: Option<u16>,
     /// Tunnels by which flooded frames leave for other nodes (bridged).
     pub remotes: Vec<u16>,
-    /// Copies per second that may do so.
-    pub flood_limit: Option<Arc<Policer>>,
+    /// How many copies may do so.
+    pub copy_limit: Option<CopyLimit>,
+    /// Frames that each source may flood, to members here and on other nodes; none: any number.
+    pub flood_rate: Option<Rate>,
+}
+
+/// Copies to other nodes: one half of the rate is divided among those who may flood, so that each has some of it whatever
+/// others do; the other half is for whoever wants it.
+#[derive(Debug, Clone)]
+pub struct CopyLimit {
+    /// Each source's own.
+    pub own: Rate,
+    /// What all have in common.
+    pub common: Arc<Policer>,
 }
 
 /// Another node, as the packet's path needs it.
@@ -195,6 +208,8 @@ pub struct Snapshot {
     pub networks: Vec<Arc<NetworkView>>,
     /// Pods, by network and MAC.
     pub endpoints: Arc<HashMap<(NetworkId, Mac), Endpoint>>,
+    /// Pods' MACs, by network and address.
+    pub addresses: Arc<HashMap<(NetworkId, IpAddr), Mac>>,
     /// Addresses and prefixes of the routed networks and the node.
     pub routes: Arc<Routes>,
     /// Those of other nodes; where both know a prefix of one length, the node's own count.
@@ -226,14 +241,17 @@ impl Snapshot {
             Some(PeerView { stats: Arc::new(PeerStats::new(1)), ..peer })
         };
         let network = |network: &Arc<NetworkView>| {
-            let flood_limit = network.flood_limit.as_ref().map(|limit| Arc::new(limit.shadow()));
-            Arc::new(NetworkView { flood_limit, ..(**network).clone() })
+            let shadow =
+                |limit: &CopyLimit| CopyLimit { own: limit.own, common: Arc::new(limit.common.shadow()) };
+            let copy_limit = network.copy_limit.as_ref().map(shadow);
+            Arc::new(NetworkView { copy_limit, ..(**network).clone() })
         };
         Self {
             generation: self.generation,
             ports: self.ports.iter().map(|port| port.as_ref().map(|port| Arc::new(port.shadow()))).collect(),
             networks: self.networks.iter().map(network).collect(),
             endpoints: self.endpoints.clone(),
+            addresses: self.addresses.clone(),
             routes: self.routes.clone(),
             remote_routes: self.remote_routes.clone(),
             rewrites: self.rewrites.clone(),

@@ -246,7 +246,7 @@ pub struct ThreadCounters {
     pub flows: Counter,
     /// Frames for a port that no thread has any more.
     pub orphans: Counter,
-    /// Learn events lost because the ring was full.
+    /// Learn events that were not passed on: over their source's share, or the ring was full.
     pub learn_lost: Counter,
     /// Where the cycles of busy turns go.
     pub stages: StageCounters,

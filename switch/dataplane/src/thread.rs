@@ -11,9 +11,10 @@ use crate::{
     capture::Capture,
     egress::{Egress, Moving},
     key::{FlowKey, HashSecret},
-    mailbox::{Exits, Learn, Mailbox},
+    mailbox::{Exits, Learn, Mailbox, Outbound},
     pipeline::{Pipeline, Polled},
     publish::Reader,
+    share::Source,
     snapshot::Snapshot,
     stats::{PortStats, ThreadCounters},
     table::flow::{FlowEntry, FlowTable},
@@ -228,6 +229,7 @@ impl PmdThread {
         }
         if std::mem::take(&mut self.has_adopted) {
             self.take_mail(Mailbox::DEPTH, now_ns);
+            self.take_answers(Mailbox::ANSWERS, now_ns);
         }
         self.trace = self.trace.take().filter(|trace| trace.is_on(now_ns));
         let Self { pipeline, reader, polled, trace, .. } = self;
@@ -252,6 +254,7 @@ impl PmdThread {
         // Not more: a neighbour's flood must not starve this thread's own queues.
         const BATCHES: usize = 4;
         worked |= self.take_mail(BATCHES, now_ns);
+        worked |= self.take_answers(1, now_ns);
         let Self { pipeline, reader, .. } = self;
         if pipeline.egress.has_pending() {
             pipeline.egress.transmit(&mut pipeline.pool, reader.get());
@@ -266,9 +269,18 @@ impl PmdThread {
 
     /// Queues what other threads left, so many batches at most; whether there was anything.
     fn take_mail(&mut self, most: usize, now_ns: u64) -> bool {
+        self.take(most, now_ns, Mailbox::pop)
+    }
+
+    /// The same of what the slow path left.
+    fn take_answers(&mut self, most: usize, now_ns: u64) -> bool {
+        self.take(most, now_ns, Mailbox::pop_answers)
+    }
+
+    fn take(&mut self, most: usize, now_ns: u64, pop: impl Fn(&Mailbox) -> Option<Vec<Outbound>>) -> bool {
         let own = self.pipeline.egress.thread.index();
         for taken in 0..most {
-            let Some(mut batch) = self.mailboxes[own].pop() else { return taken > 0 };
+            let Some(mut batch) = pop(&self.mailboxes[own]) else { return taken > 0 };
             // A queue that another thread gave away came before the frames that it passed on.
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command, now_ns);
@@ -307,7 +319,8 @@ impl PmdThread {
             {
                 let (origin, vlan) = (entry.key.origin(), entry.key.vlan().unwrap_or(0));
                 let learn = Learn { mac: entry.key.src_mac, origin, vlan, refresh: true };
-                if egress.exits.learns.push(learn).is_err() {
+                let is_within = egress.shares.learn(Source::at(origin, vlan), true, now_ns);
+                if !is_within || egress.exits.learns.push(learn).is_err() {
                     counters.learn_lost.add(1);
                 }
             }
@@ -352,6 +365,7 @@ impl PmdThread {
         if matches!(command, Command::Move { .. }) {
             // What is to leave by the queue and is here already does not go the long way.
             self.take_mail(Mailbox::DEPTH, now_ns);
+            self.take_answers(Mailbox::ANSWERS, now_ns);
             self.pipeline.egress.transmit(&mut self.pipeline.pool, self.reader.get());
         }
         let snapshot = self.reader.get().clone();
@@ -432,7 +446,7 @@ impl PmdThread {
             }
         }
         let mailbox = &self.mailboxes[self.pipeline.egress.thread.index()];
-        while let Some(batch) = mailbox.pop() {
+        while let Some(batch) = mailbox.pop().or_else(|| mailbox.pop_answers()) {
             batch.into_iter().for_each(|outbound| self.pipeline.pool.free(outbound.frame));
         }
     }

@@ -4,14 +4,15 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use weft_dataplane::{
     police::{Policer, Unit},
-    snapshot::{Hop, Mode, PeerView},
+    share::Rate,
+    snapshot::{CopyLimit, Hop, Mode, PeerView},
     stats::PeerStats,
     tunnel::{Tunnel, Tunnels, Way},
 };
 use weft_wire::{Mac, NetworkId, PeerId, Vni, ip};
 
 use super::{Facts, PeerFacts, PortFacts, Rewrites, network_id};
-use crate::desired::{Desired, Fabric, Peer, Role};
+use crate::desired::{Desired, Fabric, Network, Peer, Role};
 
 /// What a snapshot holds of the fabric.
 #[derive(Default)]
@@ -147,10 +148,28 @@ fn tunnels(
     networks.iter().map(tunnel).collect()
 }
 
-/// A fresh limit for each bridged network that spans nodes: a tenth of its rate may come at once.
+/// A fresh limit for each bridged network that spans nodes: what its members have in common of the copies for other nodes,
+/// which is half of the rate; a tenth of it may come at once.
 pub fn flood_limits(desired: &Desired) -> BTreeMap<String, Arc<Policer>> {
     let Fabric::Tunnels { flood_rate, .. } = desired.fabric else { return BTreeMap::new() };
     let bridged = desired.networks.iter().filter(|network| network.mode == Mode::Bridged);
-    let limit = || Arc::new(Policer::new(Unit::Packets, flood_rate, (flood_rate / 10).max(1)));
+    let [rate, at_once] = [flood_rate, flood_rate / 10].map(|all| (all - all / 2).max(1));
+    let limit = || Arc::new(Policer::new(Unit::Packets, rate, at_once));
     bridged.map(|network| (network.name.clone(), limit())).collect()
+}
+
+/// The same with what each of so many members has for itself: its part of the other half, at each thread that may flood for it.
+pub(super) fn copy_limit(
+    desired: &Desired,
+    facts: &Facts,
+    network: &Network,
+    members: usize,
+) -> Option<CopyLimit> {
+    let Fabric::Tunnels { flood_rate, .. } = desired.fabric else { return None };
+    let common = facts.flood_limits.get(&network.name)?.clone();
+    // With suppression the slow path floods, too.
+    let threads = desired.pmd.cores.len() as u64 + u64::from(network.suppress);
+    let parts = (members as u64 * threads).max(1);
+    let own = Rate::new(flood_rate / 2 / parts, (flood_rate / 10 / 2 / parts).max(1));
+    Some(CopyLimit { own, common })
 }

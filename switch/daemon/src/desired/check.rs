@@ -8,7 +8,7 @@ use std::{
 
 use hashbrown::HashSet;
 use weft_ctl_api::spec::{Config, EndpointSpec, IdleSpec, ModeSpec, NetworkSpec, PortSpec, RoleSpec};
-use weft_dataplane::{snapshot::Mode, thread::Idle};
+use weft_dataplane::{share::Rate, snapshot::Mode, thread::Idle};
 use weft_wire::Mac;
 
 use super::{
@@ -184,6 +184,11 @@ fn network(spec: &NetworkSpec, gateway_mac: Mac) -> Result<Network, Invalid> {
         ageing: Duration::from_secs(spec.ageing_s.max(1)),
         suppress: spec.suppress,
         vni: spec.vni,
+        fdb_size: spec.fdb_size as usize,
+        flood_rate: match spec.flood_rate {
+            0 => None,
+            rate => Some(Rate::new(rate, (rate / 10).max(1))),
+        },
     })
 }
 

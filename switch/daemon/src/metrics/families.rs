@@ -216,7 +216,7 @@ const THREADS: [ThreadColumn; 12] = [
     (
         Kind::Counter,
         "weft_pmd_learn_lost",
-        "Learnt addresses lost because the control thread was behind",
+        "Times an address was not passed on to be learnt, over its port's share",
         |row| Value::Count(row.learn_lost.get()),
     ),
     (

@@ -9,10 +9,35 @@ use weft_ctl_api::{
     Error,
     drops::{DropRow, DropRows, DroppedPacket, Drops},
 };
-use weft_dataplane::{reason::DropReason, recorder::Dropped};
+use weft_dataplane::{
+    reason::{DropReason, PuntReason},
+    recorder::Dropped,
+};
 
 use super::{Session, not_found};
 use crate::{packet, switch::Lost};
+
+/// How the reasons begin of what is no packet, but an answer to one that was received.
+const ICMP_LIMITED: &str = "icmp_limited";
+
+/// Word and text of ICMP errors that were not sent.
+const fn icmp_limited(reason: PuntReason) -> (&'static str, &'static str) {
+    match reason {
+        PuntReason::TtlExpired => {
+            ("icmp_limited_ttl_expired", "ICMP time exceeded, not sent: its receiver has had enough")
+        }
+        PuntReason::TooBig => ("icmp_limited_too_big", "ICMP too big, not sent: its receiver has had enough"),
+        PuntReason::Unreachable => {
+            ("icmp_limited_unreachable", "ICMP host unreachable, not sent: its receiver has had enough")
+        }
+        PuntReason::Local => {
+            ("icmp_limited_port", "ICMP port unreachable, not sent: its receiver has had enough")
+        }
+        PuntReason::Arp | PuntReason::Nd | PuntReason::PathMtu => {
+            (ICMP_LIMITED, "an ICMP error that was not sent")
+        }
+    }
+}
 
 const LOST: (&str, &str) = ("rx_lost", "lost before the switch saw them: it was offered more than it takes");
 
@@ -71,7 +96,7 @@ impl Session {
     fn drops_of_no_port(&self) -> Vec<DropRow> {
         let orphans = self.switch.runtime.threads.iter().map(|thread| thread.counters.orphans.get()).sum();
         let slowpath = &self.switch.runtime.slowpath_counters;
-        let all = [
+        let mut all = vec![
             ("orphan", "decided for a port that no PMD thread has any more", orphans),
             ("answer_port_gone", "an answer of the slow path's whose port is gone", slowpath.port_gone.get()),
             (
@@ -85,11 +110,25 @@ impl Session {
                 slowpath.handoff_full.get(),
             ),
             (
-                "icmp_limited",
-                "an ICMP error that was not sent: over 1000 a second",
-                slowpath.errors_limited.get(),
+                DropReason::StormLimited.word(),
+                "a neighbour solicitation that the slow path did not flood: over its network's rate",
+                slowpath.desk.storm_limited.get(),
+            ),
+            (
+                DropReason::FloodLimited.word(),
+                "a copy of one for another node: over the rate of copies",
+                slowpath.desk.copies_limited.get(),
+            ),
+            (
+                "not_reassembled",
+                "a fragment of an echo request to the switch that overlaps another, or came too late",
+                slowpath.desk.not_reassembled.get(),
             ),
         ];
+        all.extend(PuntReason::ALL.map(|reason| {
+            let (word, text) = icmp_limited(reason);
+            (word, text, slowpath.desk.errors_limited[reason as usize].get())
+        }));
         all.into_iter()
             .filter_map(|(word, text, packets)| row(None, None, (word, text), packets, false))
             .collect()
@@ -97,7 +136,8 @@ impl Session {
 
     /// All drops there have been.
     pub(super) fn drops_total(&self) -> u64 {
-        self.drop_rows().iter().filter(|row| row.reason != "icmp_limited").map(|row| row.packets).sum()
+        let is_packet = |row: &&DropRow| !row.reason.starts_with(ICMP_LIMITED);
+        self.drop_rows().iter().filter(is_packet).map(|row| row.packets).sum()
     }
 
     /// Learnt addresses that went lost between PMD threads, slow path and control thread.

@@ -130,7 +130,10 @@ impl Session {
                 Role::Trunk(networks) => networks.contains(&index),
                 Role::Host | Role::Fabric => false,
             };
+            let (learnt, refused) = self.switch.learnt.count(&network.name);
             NetworkRow {
+                learnt,
+                refused,
                 spec: self.switch.config.network[index].clone(),
                 gateway_mac: network.gateway_mac,
                 endpoints: endpoints.len(),
@@ -165,9 +168,9 @@ impl Session {
             idle_s: None,
             moves: 0,
         });
-        let learnt = self.switch.learnt.iter().map(|((network, mac), station)| FdbRow {
-            network: network.clone(),
-            mac: *mac,
+        let learnt = self.switch.learnt.iter().map(|(network, mac, station)| FdbRow {
+            network: network.to_owned(),
+            mac,
             port: match &station.place {
                 Place::Port(port, _) => port.clone(),
                 Place::Peer(peer) => format!("peer:{peer}"),
@@ -189,7 +192,7 @@ impl Session {
         {
             return Err(not_found("port", name, config.port.iter().map(|port| port.name.as_str())));
         }
-        let gone = self.switch.learnt.retain(|(network, _), station| {
+        let gone = self.switch.learnt.retain(|network, _, station| {
             call.network.as_ref().is_some_and(|wanted| wanted != network)
                 || call
                     .port

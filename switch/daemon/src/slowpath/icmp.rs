@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use etherparse::PacketBuilder;
 use weft_dataplane::{
     key::FlowKey,
-    parse::L3,
+    parse::{L3, parse_packet},
     snapshot::{Mode, NetworkView, Snapshot},
 };
 use weft_wire::{
@@ -58,7 +58,7 @@ pub(super) fn answer_local(packet: &Packet<'_>, snapshot: &Snapshot) -> Option<V
     const ECHO_V4: u8 = 8;
     const ECHO_V6: u8 = 128;
     if packet.key.tag & (FlowKey::FIRST_FRAGMENT | FlowKey::LATER_FRAGMENT) != 0 {
-        return None; // the switch does not reassemble
+        return None; // `reassemble` makes whole ones of those that are answered
     }
     match packet.key.protocol {
         proto::ICMP | proto::ICMPV6 => {
@@ -138,6 +138,18 @@ fn l3_end(packet: &Packet<'_>) -> Option<usize> {
         L3::Arp | L3::Other => return None,
     };
     Some(l3 + len)
+}
+
+/// Whether a frame that was built here is an error (RFC 792; RFC 4443 §2.1: types below 128).
+pub(super) fn is_error(frame: &[u8]) -> bool {
+    const ECHO_REPLY: u8 = 0;
+    let Ok((key, _)) = parse_packet(frame) else { return false };
+    let kind = (key.dst_port() >> 8) as u8;
+    match key.protocol {
+        proto::ICMP => kind != ECHO_REPLY,
+        proto::ICMPV6 => kind < 128,
+        _ => false,
+    }
 }
 
 fn may_complain(packet: &Packet<'_>) -> bool {

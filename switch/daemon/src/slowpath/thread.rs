@@ -11,27 +11,32 @@ use std::{
 
 use weft_dataplane::{
     mailbox::{Exits, Learn, Mailbox, Outbound, Punt},
-    police::{Policer, Unit},
     publish::Reader,
     reason::PuntReason,
     snapshot::Snapshot,
     stats::Counter,
 };
-use weft_pmd::{FramePool, sys};
+use weft_pmd::{BURST, FramePool, sys};
 use weft_wire::PortId;
 
-use super::{Reply, answer, path_mtu};
+use super::{
+    Reply,
+    desk::{Desk, DeskCounters},
+    learnt::Waiting,
+    path_mtu,
+};
 
-/// ICMP errors per second, and at once: what Linux allows itself (net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst are 1000
-/// and 50; ip-sysctl).
-const ERRORS_PER_SECOND: u64 = 1000;
-const ERRORS_BURST: u64 = 50;
+/// Answers for one PMD thread that may wait while it is behind: a turn of its takes as many as there are in one batch.
+const ANSWERS_MAX: usize = 1024;
+
+/// Learnt addresses are passed on this often, nanoseconds.
+const LEARN_EVERY_NS: u64 = 10_000_000;
 
 /// What PMD threads report that concerns the control plane rather than the sender of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
-    /// An address was seen.
-    Learn(Learn),
+    /// Addresses were seen.
+    Learnt(Vec<Learn>),
     /// A port's device is gone.
     Vanished {
         /// The port.
@@ -57,10 +62,10 @@ pub struct SlowPathCounters {
     pub no_frames: Counter,
     /// Answers that the thread of the port had no room for.
     pub handoff_full: Counter,
-    /// ICMP errors beyond the rate of [`ERRORS_PER_SECOND`]: not sent.
-    pub errors_limited: Counter,
-    /// Learnt addresses that the control thread had no room for.
+    /// Learnt addresses that were not passed on: too many of one sender's.
     pub learn_lost: Counter,
+    /// What was not answered.
+    pub desk: Arc<DeskCounters>,
 }
 
 /// Everything the thread works with.
@@ -81,67 +86,113 @@ pub struct SlowPath {
     pub stop: Arc<AtomicBool>,
 }
 
+/// What the thread keeps from turn to turn.
+struct Turns {
+    desk: Desk,
+    /// Answers on their way, by the thread that is to send them.
+    answers: Vec<Vec<Outbound>>,
+    learnt: Waiting,
+    passed_on_ns: u64,
+}
+
 impl SlowPath {
     /// Serves until stopped.
     pub fn run(mut self) {
         /// Only a bound for the case that nothing ever happens.
         const SLEEP_MAX_MS: i32 = 1000;
+        /// While learnt addresses wait.
+        const SLEEP_LEARNT_MS: i32 = 10;
+        /// While answers do, for a thread that is behind.
+        const SLEEP_ANSWERS_MS: i32 = 1;
         let start = Instant::now();
-        let errors = Policer::new(Unit::Packets, ERRORS_PER_SECOND, ERRORS_BURST);
+        let mut turns = Turns {
+            desk: Desk::new(self.counters.desk.clone()),
+            answers: self.mailboxes.iter().map(|_| Vec::with_capacity(BURST)).collect(),
+            learnt: Waiting::default(),
+            passed_on_ns: 0,
+        };
         while !self.stop.load(Ordering::Acquire) {
-            // An hour ahead, so that the policer's schedule starts with a full bucket.
+            // An hour ahead, so that all begins with full buckets.
             let now_ns = start.elapsed().as_nanos() as u64 + 3_600_000_000_000;
-            while let Some(punt) = self.exits.punts.pop() {
-                self.serve(punt, &errors, now_ns);
-            }
-            while let Some(learn) = self.exits.learns.pop() {
-                if !(self.report)(Report::Learn(learn)) {
-                    self.counters.learn_lost.add(1);
-                }
-            }
-            while let Some((port, errno)) = self.exits.vanished.pop() {
-                (self.report)(Report::Vanished { port, errno });
-            }
+            self.turn(&mut turns, now_ns);
             let has_work = || self.exits.has_work() || self.stop.load(Ordering::Acquire);
             self.exits.bell.sleep(has_work, |bell| {
+                let timeout_ms = match turns.answers.iter().all(Vec::is_empty) {
+                    true if turns.learnt.is_empty() => SLEEP_MAX_MS,
+                    true => SLEEP_LEARNT_MS,
+                    false => SLEEP_ANSWERS_MS,
+                };
                 // An error means there is nothing to wait for; the loop goes on at its own pace.
-                let _ = sys::wait_readable(std::iter::once(bell), SLEEP_MAX_MS);
+                let _ = sys::wait_readable(std::iter::once(bell), timeout_ms);
             });
         }
+        turns.answers.into_iter().flatten().for_each(|outbound| self.pool.free(outbound.frame));
         self.exits.drain(&mut self.pool);
     }
 
-    fn serve(&mut self, punt: Punt, errors: &Policer, now_ns: u64) {
-        let is_error =
-            matches!(punt.reason, PuntReason::TtlExpired | PuntReason::TooBig | PuntReason::Unreachable);
+    /// One burst of packets, then all that was learnt: who asks much does not keep others from being learnt.
+    fn turn(&mut self, turns: &mut Turns, now_ns: u64) {
         let snapshot = self.reader.get().clone();
+        turns.desk.expire(now_ns);
+        for punt in std::iter::from_fn(|| self.exits.punts.pop()).take(BURST).collect::<Vec<_>>() {
+            self.serve(punt, turns, &snapshot, now_ns);
+        }
+        for owner in 0..turns.answers.len() {
+            self.deliver(owner, &mut turns.answers[owner]);
+        }
+        while let Some(learn) = self.exits.learns.pop() {
+            if !turns.learnt.add(learn) {
+                self.counters.learn_lost.add(1);
+            }
+        }
+        if !turns.learnt.is_empty() && now_ns.saturating_sub(turns.passed_on_ns) >= LEARN_EVERY_NS {
+            turns.passed_on_ns = now_ns;
+            let learnt = turns.learnt.take();
+            let count = learnt.len() as u64;
+            if !(self.report)(Report::Learnt(learnt)) {
+                self.counters.learn_lost.add(count);
+            }
+        }
+        while let Some((port, errno)) = self.exits.vanished.pop() {
+            (self.report)(Report::Vanished { port, errno });
+        }
+    }
+
+    fn serve(&mut self, punt: Punt, turns: &mut Turns, snapshot: &Snapshot, now_ns: u64) {
+        let bytes = self.pool.bytes(&punt.frame);
         if punt.reason == PuntReason::PathMtu
-            && let Some((peer, mtu)) = path_mtu(self.pool.bytes(&punt.frame), &snapshot)
+            && let Some((peer, mtu)) = path_mtu(bytes, snapshot)
         {
             (self.report)(Report::PathMtu { peer, mtu });
         }
-        if is_error && !errors.allow(1, now_ns) {
-            self.counters.errors_limited.add(1);
-        } else {
-            for Reply { port, bytes } in
-                answer(self.pool.bytes(&punt.frame), punt.ingress, punt.origin, punt.reason, &snapshot)
-            {
-                self.send(port, &bytes, &snapshot);
-            }
+        for reply in turns.desk.serve(&punt, bytes, snapshot, now_ns) {
+            self.send(&reply, &mut turns.answers, snapshot);
         }
         self.pool.free(punt.frame);
     }
 
-    /// Leaves a frame with the thread that owns the port's first queue.
-    fn send(&mut self, port: PortId, bytes: &[u8], snapshot: &Snapshot) {
-        let Some(owner) = snapshot.port(port).and_then(|port| port.owners.first()) else {
+    /// Puts a frame to the others for the thread that owns the port's first queue.
+    fn send(&mut self, reply: &Reply, answers: &mut [Vec<Outbound>], snapshot: &Snapshot) {
+        let Reply { port, bytes } = reply;
+        let Some(owner) = snapshot.port(*port).and_then(|port| port.owners.first()) else {
             return self.counters.port_gone.add(1);
         };
         let Some(frame) = self.pool.alloc_copy(bytes) else { return self.counters.no_frames.add(1) };
-        let mut batch = vec![Outbound { port, frame, hash: 0, made: true, received: sys::cycles() }];
-        if self.mailboxes[owner.index()].push(&mut batch).is_err() {
+        let batch = &mut answers[owner.index()];
+        if batch.len() >= BURST {
+            self.deliver(owner.index(), batch);
+        }
+        if batch.len() >= ANSWERS_MAX {
             self.counters.handoff_full.add(1);
-            batch.into_iter().for_each(|outbound| self.pool.free(outbound.frame));
+            return self.pool.free(frame);
+        }
+        batch.push(Outbound { port: *port, frame, hash: 0, made: true, received: sys::cycles() });
+    }
+
+    /// Leaves what there is for a thread; where there is no room it waits, and the next batch is the larger.
+    fn deliver(&self, owner: usize, batch: &mut Vec<Outbound>) {
+        if !batch.is_empty() {
+            let _ = self.mailboxes[owner].push_answers(batch);
         }
     }
 }

@@ -116,11 +116,7 @@ fn suppressed(
         return None;
     }
     if key.ethertype == ethertype::ARP && key.dst_port() == ARP_REQUEST {
-        let known = snapshot
-            .endpoints
-            .iter()
-            .any(|((network, _), endpoint)| *network == id && endpoint.addresses.contains(&key.dst_ip()));
-        return known.then_some(PuntReason::Arp);
+        return snapshot.addresses.contains_key(&(id, key.dst_ip())).then_some(PuntReason::Arp);
     }
     // The target is in the message; the slow path floods what it can't answer.
     (nd_type(key) == Some(nd::NEIGHBOUR_SOLICITATION)).then_some(PuntReason::Nd)
