@@ -1,5 +1,5 @@
 //! Laws: the switch agrees with a naive oracle that shares no code with it; offloads are undone by reassembly; nothing is
-//! lost, whatever comes in.
+//! lost, and nobody's answers are, whatever comes in.
 
 mod bridge;
 mod checks;
@@ -8,4 +8,5 @@ mod merge;
 mod offload;
 mod peers;
 mod router;
+mod shares;
 mod trace;

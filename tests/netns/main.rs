@@ -8,6 +8,7 @@ mod fabric;
 mod geneve;
 mod pairs;
 mod queues;
+mod shares;
 mod trace;
 mod transaction;
 mod underlay;

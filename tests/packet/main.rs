@@ -6,6 +6,7 @@ mod drops;
 mod edges;
 mod routed;
 mod rules;
+mod shares;
 mod tunnels;
 
 use expect_test::Expect;
