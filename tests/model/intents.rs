@@ -79,7 +79,7 @@ proptest! {
         packet.extend((0..padding).map(|i| i as u8 + 1));
         let kinds = [GsoKind::Tcp4, GsoKind::Tcp6, GsoKind::Udp];
         let gso = cut.map(|(kind, size, ecn)| Gso { kind: kinds[kind], ecn, size });
-        sim.tape("a").put(packet, Offload { csum: Csum::Partial { start, offset }, gso, outer: None });
+        sim.tape("a").put(packet, Offload { csum: Csum::Partial { start, offset }, gso, ..Offload::default() });
         sim.run();
         let sent = sim.tape("b").take();
         prop_assert!(sent.len() <= 256, "{} frames of one", sent.len());

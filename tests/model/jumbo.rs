@@ -33,7 +33,7 @@ fn big(is_v4: bool, is_tagged: bool, has_option: bool, payload: &[u8], size: u16
     }
     let kind = if is_v4 { GsoKind::Tcp4 } else { GsoKind::Tcp6 };
     let csum = Csum::Partial { start: l4 as u16, offset: 16 };
-    (packet, Offload { csum, gso: Some(Gso { kind, ecn: false, size }), outer: None })
+    (packet, Offload { csum, gso: Some(Gso { kind, ecn: false, size }), ..Offload::default() })
 }
 
 /// Cuts a frame that lies in a large chunk and behind it; the pieces, or none.

@@ -170,16 +170,16 @@ fn a_rule_is_not_got_around_by_what_can_not_be_read() {
 fn what_is_not_sound_is_not_completed() {
     let mut sim = Sim::new(LAN);
     for offload in [
-        Offload { csum: Csum::Partial { start: 34, offset: 6 }, gso: None, outer: None },
+        Offload { csum: Csum::Partial { start: 34, offset: 6 }, gso: None, ..Offload::default() },
         Offload {
             csum: Csum::Complete,
             gso: Some(Gso { kind: GsoKind::Udp, ecn: false, size: 8 }),
-            outer: None,
+            ..Offload::default()
         },
     ] {
         sim.tape("x").put(unsound(X, Y, "10.0.0.1").swap_remove(0).1, offload);
     }
-    let unknown = Offload { csum: Csum::Unknown, gso: None, outer: None };
+    let unknown = Offload { csum: Csum::Unknown, gso: None, ..Offload::default() };
     let frame = unsound(X, Y, "10.0.0.1").swap_remove(0).1;
     sim.tape("x").put(frame.clone(), unknown);
     sim.run();
