@@ -106,20 +106,24 @@ fn an_ipv4_address_in_an_ipv6_packet_is_nobodys() {
     }
 }
 
-/// Link-local and unspecified addresses of IPv6 serve to talk to the switch itself.
-#[test]
-fn link_local_addresses_stay_on_the_link() {
-    let router = NODE.replacen(
+/// The gateways that some networks have everywhere.
+fn with_link_local_gateways() -> String {
+    NODE.replacen(
         "prefixes = [\"10.244.0.0/24\", \"fd00:244::/64\"]\ngateways = [\"10.244.0.1\", \"fd00:244::1\"]",
         "prefixes = [\"10.244.0.0/24\", \"fd00:244::/64\", \"fe80::1/128\", \"169.254.1.1/32\"]\n\
          gateways = [\"fe80::1\", \"169.254.1.1\", \"10.244.0.1\", \"fd00:244::1\"]",
         1,
-    );
+    )
+}
+
+/// Link-local and unspecified addresses of IPv6 serve to talk to the switch itself.
+#[test]
+fn link_local_addresses_stay_on_the_link() {
     let all_nodes = "33:33:00:00:00:01";
     let error = |src: &str, dst: &str| discovery(1, src, dst, &[0; 40]);
     let to_group = discovery(143, "fe80::a", "ff02::16", &[0; 4]);
     check_fates(
-        &router,
+        &with_link_local_gateways(),
         vec![
             ("ping", "a", eth(A, GATEWAY).ping("fe80::a", "fd00:244::11", 64), "martian_source"),
             ("ping from ::", "a", eth(A, GATEWAY).ping("::", "fd00:244::11", 64), "martian_source"),
@@ -170,6 +174,15 @@ fn link_local_addresses_stay_on_the_link() {
             ("ping the gateway", "a", eth(A, GATEWAY).ping("fe80::a", "fe80::1", 64), "a"),
             ("ping the gateway", "a", eth(A, GATEWAY).ping("fe80::a", "fd00:244::1", 64), "a"),
             ("ping the gateway", "a", eth(A, GATEWAY).ping("10.244.0.10", "169.254.1.1", 64), "a"),
+        ],
+    );
+}
+
+#[test]
+fn link_local_addresses_come_from_nowhere_else() {
+    check_fates(
+        &with_link_local_gateways(),
+        vec![
             (
                 "host",
                 "host",
