@@ -16,8 +16,8 @@ use weft_tests::{
 
 use super::CONFIG;
 
-/// So many rules take seconds to write down.
-const RULES: usize = 20_000;
+/// So many rules take a while to write down.
+const RULES: usize = 8_000;
 
 struct Client(UnixStream);
 
