@@ -133,7 +133,9 @@ pub(crate) fn begin(session: &Session, ending: Ending) -> io::Result<()> {
         let ending = ending.clone();
         move || signals.wait(&ending)
     })?;
-    thread::Builder::new().name("other ends".into()).spawn(move || look(&ending, &socket))?;
+    // Asked now: a terminal that is gone is none any more.
+    let is_terminal = (io::stdout().is_terminal(), io::stdin().is_terminal());
+    thread::Builder::new().name("other ends".into()).spawn(move || look(&ending, &socket, is_terminal))?;
     Ok(())
 }
 
@@ -211,10 +213,9 @@ fn ignored() -> u64 {
 }
 
 /// Waits until an other end is gone.
-fn look(ending: &Ending, socket: &Path) {
+fn look(ending: &Ending, socket: &Path, (is_output_terminal, is_input_terminal): (bool, bool)) {
     let (output, input) = (io::stdout(), io::stdin());
-    let is_output_terminal = output.is_terminal();
-    let from_input = ending.from_input && input.is_terminal();
+    let from_input = ending.from_input && is_input_terminal;
     loop {
         let connection = CONNECTION
             .lock()
