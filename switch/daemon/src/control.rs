@@ -101,7 +101,7 @@ fn handle(session: &mut Session, event: Event) {
         Event::Devices(changes) => session.switch.devices_changed(changes),
         Event::Opened { spec, outcome } => session.switch.port_opened(&spec, outcome),
         Event::Placed { ticket, placement, outcome } => {
-            session.switch.port_placed(ticket, placement, outcome);
+            session.switch.port_placed(ticket, *placement, outcome);
             session.switch.settle_taps(false); // it may be wanted otherwise by now
         }
         Event::Reload => session.reload_by_signal(),

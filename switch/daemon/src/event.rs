@@ -87,7 +87,7 @@ pub enum Event {
         /// Its port's ticket.
         ticket: u64,
         /// What it was to get.
-        placement: Placement,
+        placement: Box<Placement>,
         /// What of that could not be done.
         outcome: Result<Vec<NetlinkError>, NetlinkError>,
     },

@@ -51,16 +51,27 @@ pub struct Watcher {
     shared: Arc<Shared>,
 }
 
+/// A device that is looked after.
+#[derive(Debug, Clone)]
+struct Device {
+    probe: Arc<LinkProbe>,
+    /// What it was last.
+    known: Option<LinkFacts>,
+}
+
+/// By ticket.
+type Devices = BTreeMap<u64, Device>;
+
 #[derive(Debug, Default)]
 struct Shared {
-    devices: Mutex<BTreeMap<u64, (Arc<LinkProbe>, Option<LinkFacts>)>>,
+    devices: Mutex<Devices>,
     /// Something has changed somewhere: an address, a route, a device.
     stirred: AtomicBool,
     stop: AtomicBool,
 }
 
 impl Shared {
-    fn devices(&self) -> MutexGuard<'_, BTreeMap<u64, (Arc<LinkProbe>, Option<LinkFacts>)>> {
+    fn devices(&self) -> MutexGuard<'_, Devices> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,9 +83,9 @@ impl Drop for Watcher {
 }
 
 impl Watcher {
-    /// Looks after a device from now on; `facts`: what it was last.
-    pub fn add(&self, ticket: u64, probe: Arc<LinkProbe>, facts: Option<LinkFacts>) {
-        self.shared.devices().insert(ticket, (probe, facts));
+    /// Looks after a device from now on; `known`: what it was last.
+    pub fn add(&self, ticket: u64, probe: Arc<LinkProbe>, known: Option<LinkFacts>) {
+        self.shared.devices().insert(ticket, Device { probe, known });
     }
 
     /// No more.
@@ -160,13 +171,10 @@ fn run(shared: &Shared, sockets: &[Socket; 2], changed: &impl Fn(Vec<Change>)) {
 }
 
 fn look(shared: &Shared, damping: &mut BTreeMap<u64, Damping>, now: Instant) -> Vec<Change> {
-    let devices: Vec<_> = {
-        let devices = shared.devices();
-        devices.iter().map(|(ticket, (probe, facts))| (*ticket, probe.clone(), facts.clone())).collect()
-    };
-    damping.retain(|ticket, _| devices.binary_search_by_key(ticket, |device| device.0).is_ok());
+    let devices = shared.devices().clone(); // nobody waits for a look
+    damping.retain(|ticket, _| devices.contains_key(ticket));
     let mut changes = Vec::new();
-    for (ticket, probe, known) in devices {
+    for (ticket, Device { probe, known }) in devices {
         let rests = damping.get(&ticket).is_some_and(|damping| now < damping.until);
         let look = if rests { probe.check().map(|()| known.clone()) } else { probe.look() };
         match &look {
@@ -175,8 +183,8 @@ fn look(shared: &Shared, damping: &mut BTreeMap<u64, Damping>, now: Instant) -> 
             Ok(facts) if facts.is_none() || *facts == known => continue,
             Ok(facts) => {
                 damping.entry(ticket).or_insert_with(|| Damping::new(now)).note(now);
-                if let Some((_, known)) = shared.devices().get_mut(&ticket) {
-                    known.clone_from(facts);
+                if let Some(device) = shared.devices().get_mut(&ticket) {
+                    device.known.clone_from(facts);
                 }
             }
         }

@@ -241,7 +241,7 @@ impl Switch {
         let Some(open) = self.ports.get_mut(name) else { return Err(io::ErrorKind::NotFound.into()) };
         open.at_work = true;
         let (old, index, ticket) = (open.placed.clone(), open.probe.ifindex(), open.ticket);
-        let placement = wanted.clone();
+        let placement = Box::new(wanted.clone());
         let configure = move || netlink::tap::configure(&wanted, index, old.as_ref());
         let taken = self.work(configure, move |outcome| Event::Placed { ticket, placement, outcome });
         if let (Err(_), Some(open)) = (&taken, self.ports.get_mut(name)) {
