@@ -17,7 +17,7 @@ use rtnetlink::{
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope},
     },
 };
-use weft_pmd::Netns;
+use weft_pmd::{Netns, netns, sys::net};
 use weft_wire::Mac;
 
 use super::{NetlinkError, index_of, with_handle};
@@ -78,25 +78,14 @@ fn refused(
 
 /// Moves a new tap from weftd's namespace to its own, and configures it.
 pub fn place(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
-    let netns = placement.netns.as_ref();
-    match rename(ifindex, placement) {
-        // An earlier weftd's: somebody there has a queue of it, or made it stay.
-        Err(error) if is_taken(&error) && netns.is_some() && remove(netns, &placement.device)? => {
-            rename(ifindex, placement)?;
-        }
-        outcome => outcome?,
-    }
-    configure(placement, None)
-}
-
-fn is_taken(error: &NetlinkError) -> bool {
-    matches!(error, NetlinkError::Refused { source, .. } if kind_of(source) == Some(io::ErrorKind::AlreadyExists))
-}
-
-/// Gives a new tap its namespace and name.
-fn rename(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
     let device = &placement.device;
     let netns = placement.netns.as_ref();
+    // An earlier weftd's in a pod: somebody there has a queue of it, or made it stay.
+    let is_there =
+        netns.is_some() && netns::run_in(netns, || net::link_info(device)).is_ok_and(|it| it.is_ok());
+    if is_there && remove(netns, device)? {
+        tracing::warn!(device, "an earlier weftd's tap was still there, and is removed");
+    }
     let file = netns.map(Netns::open).transpose();
     let file = file.map_err(|source| NetlinkError::Io {
         place: netns.map_or(String::new(), |netns| netns.path().display().to_string()),
@@ -110,7 +99,8 @@ fn rename(ifindex: u32, placement: &Placement) -> Result<(), NetlinkError> {
         };
         let remedy = "the namespace has a device of this name already: remove it, or choose another";
         handle.link().set(message.build()).execute().await.map_err(refused("placing the tap", device, remedy))
-    })
+    })?;
+    configure(placement, None)
 }
 
 /// Removes a tap that is still there though weftd has let it go. True: it was.
