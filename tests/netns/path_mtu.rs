@@ -3,7 +3,10 @@
 use std::{net::IpAddr, thread::sleep, time::Duration};
 
 use etherparse::PacketBuilder;
-use weft_pmd::{Burst, FramePool, Memory, PortQueue, port::packet};
+use weft_pmd::{
+    Burst, FramePool, Memory, PortQueue,
+    port::{Stack, packet},
+};
 use weft_tests::{
     cluster::{Cluster, Shape},
     netns::{NetNs, require_root},
@@ -21,7 +24,7 @@ fn send(ns: &NetNs, device: &str, frames: &[Vec<u8>]) {
         queues: 1,
         mtu: None,
         join: false,
-        claim: false,
+        stack: Stack::Untaken,
     };
     let mut opened = packet::open(&spec).expect("a packet socket");
     for frame in frames {

@@ -319,7 +319,8 @@ fn a_checksum_behind_tags_is_found_and_completed() {
     bytes[40..42].copy_from_slice(&(sum as u16).to_be_bytes());
     for tags in [&[0x8100_000a][..], &[0x8100_000a, 0x8100_0014], &[0x8100_000a, 0x88a8_0014, 0x8100_0014]] {
         let mut sim = Sim::new(LAN);
-        sim.tape("u").put(with_tags(&bytes, tags), Offload { csum: Csum::Unknown, gso: None, ..Offload::default() });
+        sim.tape("u")
+            .put(with_tags(&bytes, tags), Offload { csum: Csum::Unknown, gso: None, ..Offload::default() });
         sim.run();
         let sent = sim.tape("x").take();
         let (frame, offload) = &sent[0];

@@ -330,7 +330,8 @@ fn flooding_counts_what_goes_over_the_wire() {
     let mut sim = Sim::new(LAN);
     for _ in 0..4 {
         let gso = Gso { kind: GsoKind::Tcp4, ecn: false, size: 1000 };
-        let said = Offload { csum: Csum::Partial { start: 34, offset: 16 }, gso: Some(gso), ..Offload::default() };
+        let said =
+            Offload { csum: Csum::Partial { start: 34, offset: 16 }, gso: Some(gso), ..Offload::default() };
         sim.tape("x").put(eth(X, REMOTE).tcp("10.0.0.1", "10.0.0.2", (1, 2), "a", 5000), said);
     }
     sim.run();

@@ -249,7 +249,12 @@ fn open_tap(desired: &Desired, index: usize) -> Result<Ready, OpenError> {
     match (weft_pmd::netns::run_in(netns, || net::link_info(&placement.device)), &placement.netns) {
         (Err(source), Some(netns)) => return Err(PortError::NoNetns { netns: netns.clone(), source }.into()),
         // A tap is an earlier weftd's: somebody there has a queue of it, or made it stay. What else it may be is the pod's.
-        (Ok(Ok(_)), Some(_)) if netlink::tap::remove(netns, &placement.device)? => {}
+        (Ok(Ok(_)), Some(_)) if netlink::tap::remove(netns, &placement.device)? => {
+            tracing::warn!(
+                device = placement.device,
+                "an earlier weftd's tap was still there, and is removed"
+            );
+        }
         (Ok(Ok(_)), _) => {
             let (place, device) = (netlink::place_of(netns), placement.device);
             return Err(NetlinkError::Taken { place, device }.into());
