@@ -226,7 +226,7 @@ fn cut(packet: &[u8], step: usize) -> Vec<Vec<u8>> {
         if is_v4 {
             head[16..18].copy_from_slice(&(20 + part.len() as u16).to_be_bytes());
             head[18..20].copy_from_slice(&77_u16.to_be_bytes());
-            head[20..22].copy_from_slice(&(offset / 8 | if i < last { 0x2000 } else { 0 }).to_be_bytes());
+            head[20..22].copy_from_slice(&((offset / 8) | if i < last { 0x2000 } else { 0 }).to_be_bytes());
             head[24..26].fill(0);
             let sum: u32 =
                 head[14..34].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();

@@ -132,7 +132,7 @@ fn replies(packet: &Packet<'_>, bytes: Vec<u8>, snapshot: &Snapshot) -> Vec<Repl
     let at = usize::from(packet.headers.l4) + 4;
     let id =
         packet.bytes.get(at..).and_then(|word| word.first_chunk()).map_or(0, |id| u32::from_be_bytes(*id));
-    let pieces = fragment::fragments(bytes, mtu, id ^ id >> 16);
+    let pieces = fragment::fragments(bytes, mtu, id ^ (id >> 16));
     pieces.into_iter().filter_map(|bytes| reply(packet, bytes, snapshot)).collect()
 }
 

@@ -39,7 +39,7 @@ fn v4(head: &[u8], part: &[u8], offset: u16, has_more: bool, id: u16) -> Option<
     let (ip, _) = Ipv4::mut_from_prefix(frame.get_mut(size_of::<Ethernet>()..)?).ok()?;
     ip.total_len.set((size_of::<Ipv4>() + part.len()) as u16);
     ip.id.set(id);
-    ip.fragment.set(offset / 8 | if has_more { Ipv4::MF } else { 0 });
+    ip.fragment.set((offset / 8) | if has_more { Ipv4::MF } else { 0 });
     ip.checksum.set(0);
     let sum = checksum::finish(checksum::sum(ip.as_bytes(), 0));
     ip.checksum.set(sum);
