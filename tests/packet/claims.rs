@@ -30,9 +30,9 @@ name = "b"
 kind = "tap"
 device = "b"
 [[port]]
-name = "any"
+name = "free"
 kind = "tap"
-device = "any"
+device = "free"
 [[port]]
 name = "x"
 kind = "xsk"
@@ -63,9 +63,9 @@ port = "b"
 mac = "02:00:00:00:00:0b"
 addresses = ["10.9.0.6", "fd09::6", "fe80::6", "169.254.0.6"]
 [[endpoint]]
-name = "any"
+name = "free"
 network = "lan"
-port = "any"
+port = "free"
 mac = "02:00:00:00:00:0c"
 [fabric]
 mode = "vxlan"
@@ -80,13 +80,13 @@ const ANY: &str = "02:00:00:00:00:0c";
 const X: &str = "02:00:00:00:00:aa";
 const ALL: &str = "ff:ff:ff:ff:ff:ff";
 const ALL_NODES: &str = "33:33:00:00:00:01";
-/// Flooded from a, b, `any`, the access port, the trunk and the uplink.
-const FROM_A: &str = "b any x t uplink";
-const FROM_B: &str = "a any x t uplink";
+/// Flooded from a, b, `free`, the access port, the trunk and the uplink.
+const FROM_A: &str = "b free x t uplink";
+const FROM_B: &str = "a free x t uplink";
 const FROM_ANY: &str = "a b x t uplink";
-const FROM_X: &str = "a b any t uplink";
-const FROM_T: &str = "a b any x uplink";
-const FROM_PEER: &str = "a b any x t";
+const FROM_X: &str = "a b free t uplink";
+const FROM_T: &str = "a b free x uplink";
+const FROM_PEER: &str = "a b free x t";
 
 fn says(operation: u16, sender: &'static str, target: &'static str) -> Arp<'static> {
     Arp { hardware: 1, operation, sender_mac: None, sender, target }
@@ -351,7 +351,7 @@ fn a_pod_is_no_router() {
             ("unicast", "a", eth(A, B).icmp6(&discovery(134, "fe80::5", "fd09::6", &[0; 8])), "rogue_router"),
             ("hidden", "a", to_all(&hidden), "rogue_router"),
             ("redirect", "a", eth(A, B).icmp6(&redirect), "rogue_router"),
-            ("without addresses", "any", eth(ANY, ALL_NODES).icmp6(&advertises("fe80::77")), "rogue_router"),
+            ("without addresses", "free", eth(ANY, ALL_NODES).icmp6(&advertises("fe80::77")), "rogue_router"),
             ("IPv4 advertisement", "a", v4(eth(A, B), 9, "10.9.0.5"), "rogue_router"),
             ("IPv4 redirect", "a", v4(eth(A, B), 5, "10.9.0.5"), "rogue_router"),
             ("router's", "x", eth(X, ALL_NODES).icmp6(&advertises("fe80::aa")), FROM_X),
@@ -369,16 +369,16 @@ fn an_endpoint_without_addresses_takes_nobody_elses() {
     check_fates(
         LAN,
         vec![
-            ("free", "any", any("10.9.0.77"), FROM_ANY),
-            ("free", "any", claims("fd09::77"), FROM_ANY),
-            ("free link-local", "any", claims("fe80::77"), FROM_ANY),
-            ("a's", "any", any("10.9.0.5"), "spoofed"),
-            ("a's", "any", claims("fd09::5"), "spoofed"),
-            ("a's, in a packet", "any", eth(ANY, X).udp("10.9.0.5", "10.9.0.9", (1, 2), 64, 4), "spoofed"),
-            ("b's link-local", "any", claims("fe80::6"), "spoofed"),
+            ("free", "free", any("10.9.0.77"), FROM_ANY),
+            ("free", "free", claims("fd09::77"), FROM_ANY),
+            ("free link-local", "free", claims("fe80::77"), FROM_ANY),
+            ("a's", "free", any("10.9.0.5"), "spoofed"),
+            ("a's", "free", claims("fd09::5"), "spoofed"),
+            ("a's, in a packet", "free", eth(ANY, X).udp("10.9.0.5", "10.9.0.9", (1, 2), 64, 4), "spoofed"),
+            ("b's link-local", "free", claims("fe80::6"), "spoofed"),
             (
                 "another's MAC",
-                "any",
+                "free",
                 eth(ANY, ALL).arp_packet(Arp { sender_mac: Some(B), ..says(2, "10.9.0.77", "10.9.0.9") }),
                 "spoofed",
             ),

@@ -109,10 +109,13 @@ impl VnetQueue {
         };
         let len = received.len.saturating_sub(header_len);
         let intent = VnetHeader::from_bytes(&header[..header_len]).decode(len);
-        // A frame that is cut short, that lies behind a longer header, or of which the header makes no sense, is told from others where packets are dropped.
-        let is_written = pool.bytes(&small)[..UNWRITTEN.len()] != UNWRITTEN;
-        let intent =
-            intent.filter(|_| is_written && !received.truncated && len > 0).unwrap_or(Offload::INVALID);
+        if pool.bytes(&small)[..UNWRITTEN.len()] == UNWRITTEN {
+            pool.free(small);
+            self.unusable += 1;
+            return Ok(None);
+        }
+        // A frame that is cut short, or of which the header makes no sense, is told from others where packets are dropped.
+        let intent = intent.filter(|_| !received.truncated && len > 0).unwrap_or(Offload::INVALID);
         if len <= SMALL {
             pool.set_len(&mut small, len);
             small.set_offload(intent);

@@ -331,20 +331,25 @@ mod tests {
         assert_eq!(runtime.settle(PATIENCE), [0; 0]);
         let pinned: Vec<_> = runtime.threads.iter().map(|thread| thread.pinned.get().copied()).collect();
         assert_eq!(pinned, [Some(true), Some(false)]);
-        runtime.command(ThreadId(1), Command::Stop);
+        end(&runtime, 1);
         assert_eq!(runtime.settle(PATIENCE), [1000], "one that has ended is not waited for");
         runtime.stop();
+    }
+
+    /// Ends a thread, and waits until it has.
+    fn end(runtime: &Runtime, thread: usize) {
+        runtime.command(ThreadId(thread as u16), Command::Stop);
+        let deadline = Instant::now() + PATIENCE;
+        while runtime.threads[thread].is_alive() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
     fn a_thread_that_has_ended_is_told_from_one_that_runs() {
         let settings = Settings { cores: vec![0, 0], idle: Idle::Adaptive, memory_mib: 8, flows: 16 };
         let runtime = Runtime::start(&settings, Box::new(|_| true)).expect("it starts");
-        runtime.command(ThreadId(1), Command::Stop);
-        let deadline = Instant::now() + PATIENCE;
-        while runtime.threads[1].is_alive() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
+        end(&runtime, 1);
         assert_eq!(runtime.threads.iter().map(Thread::is_alive).collect::<Vec<_>>(), [true, false]);
         runtime.stop();
     }

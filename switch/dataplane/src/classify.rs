@@ -110,7 +110,7 @@ impl Resolver<'_> {
             self.refused = true;
             return batch.decide(i, Verdict::Drop(DropReason::ResolveLimited));
         }
-        let resolved = resolve::resolve(key, self.snapshot);
+        let resolved = resolve::resolve_flawed(key, flaw, self.snapshot);
         batch.programs[i] = resolved.program;
         self.learn(resolved.learn);
     }

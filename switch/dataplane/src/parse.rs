@@ -58,6 +58,11 @@ pub enum Flaw {
 }
 
 impl Flaw {
+    /// Whether the key says all that the frame does.
+    pub const fn is_readable(self) -> bool {
+        matches!(self, Self::Checksum)
+    }
+
     /// Why a router drops the frame.
     pub const fn reason(self) -> DropReason {
         match self {
@@ -200,8 +205,8 @@ pub fn parse_frame(packet: &[u8]) -> Result<(FlowKey, Headers, Option<Flaw>), Dr
             let flaw = headers.kind == L3::Ipv4 && !header_sum_is_right(&packet[l3..]);
             Ok((full, headers, flaw.then_some(Flaw::Checksum)))
         }
-        // Nobody may act on it: what it claims could not be checked.
-        Err(DropReason::NdInvalid) => Err(DropReason::NdInvalid),
+        // Whoever gets these can read them, and nobody has checked what they claim (RFC 7113 §2).
+        Err(reason @ (DropReason::NdInvalid | DropReason::HeaderChain)) => Err(reason),
         Err(reason) => {
             let headers = Headers { l3: l3 as u16, l4: l3 as u16, ..Headers::default() };
             Ok((key, headers, Some(Flaw::Unreadable(reason))))
@@ -321,7 +326,7 @@ fn parse_ipv6(bytes: &[u8], key: &mut FlowKey) -> Result<Range<usize>, DropReaso
             return Err(DropReason::Truncated);
         }
     }
-    Err(DropReason::Malformed)
+    Err(DropReason::HeaderChain)
 }
 
 fn mark_fragment(key: &mut FlowKey, offset: usize, more: bool) -> Result<(), DropReason> {

@@ -35,6 +35,7 @@ reasons! {
         // ingress side
         Truncated = "truncated", "shorter than its headers say";
         Malformed = "malformed", "an IP header that no host may send (version, length or header checksum)";
+        HeaderChain = "header_chain", "more IPv6 extension headers than are looked behind, 8 (RFC 8504 §5.3)";
         TinyFragment = "tiny_fragment", "a fragment made to hide TCP flags (RFC 1858 §3)";
         BadSource = "bad_source", "a group address, or none (all zeros), as source MAC";
         NdInvalid = "nd_invalid", "neighbour or router discovery that whoever gets it must discard (RFC 4861 §6.1, §7.1, §8.1; RFC 6980)";
@@ -86,7 +87,7 @@ impl DropReason {
     pub const fn decided_by(self) -> &'static str {
         match self {
             Self::Truncated | Self::Malformed | Self::TinyFragment => "parse",
-            Self::BadSource | Self::BadOffload | Self::NdInvalid => "parse",
+            Self::BadSource | Self::BadOffload | Self::HeaderChain | Self::NdInvalid => "parse",
             Self::TunnelMalformed | Self::TunnelProbe | Self::TunnelStranger => "decap",
             Self::TunnelNetwork | Self::TunnelCongested => "decap",
             Self::NoEndpoint | Self::VlanNotAllowed => "port",

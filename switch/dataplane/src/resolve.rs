@@ -45,7 +45,12 @@ fn dropped(program: Program, reason: DropReason) -> Resolved {
 
 /// Decides a flow.
 pub fn resolve(key: &FlowKey, snapshot: &Snapshot) -> Resolved {
-    resolve_noting(key, snapshot, &mut ())
+    resolve_noting(key, true, snapshot, &mut ())
+}
+
+/// The same of a frame that is not sound and is relayed all the same ([`relays_flawed`]).
+pub fn resolve_flawed(key: &FlowKey, flaw: Flaw, snapshot: &Snapshot) -> Resolved {
+    resolve_noting(key, flaw.is_readable(), snapshot, &mut ())
 }
 
 /// Whether a frame that is not sound is relayed like any other, by its MACs (802.1D-2004 §7.7: a bridge looks at nothing
@@ -59,19 +64,19 @@ pub fn relays_flawed(key: &FlowKey, flaw: Flaw, snapshot: &Snapshot) -> bool {
         let endpoint = snapshot.endpoint(id, key.src_mac);
         ingress.role == Role::Pod && endpoint.is_some_and(|endpoint| !endpoint.addresses.is_empty())
     };
-    let is_readable = flaw == Flaw::Checksum;
     network.mode == Mode::Bridged
-        && (is_readable
+        && (flaw.is_readable()
             || !(is_bound() || key.ethertype != ethertype::ARP && snapshot.rules.look_inside(port, id)))
 }
 
 /// Decides a flow, and says by which tables.
 pub fn explain(key: &FlowKey, snapshot: &Snapshot) -> (Resolved, Vec<Note>) {
     let mut notes = Vec::new();
-    (resolve_noting(key, snapshot, &mut notes), notes)
+    (resolve_noting(key, true, snapshot, &mut notes), notes)
 }
 
-fn resolve_noting(key: &FlowKey, snapshot: &Snapshot, notes: &mut impl Notes) -> Resolved {
+/// `is_read`: the key is all of it, not only what comes before what could not be read.
+fn resolve_noting(key: &FlowKey, is_read: bool, snapshot: &Snapshot, notes: &mut impl Notes) -> Resolved {
     let program = Program::end(Verdict::Drop(DropReason::NoRoute));
     let Some((port, ingress)) = arrived_by(key, snapshot) else {
         return dropped(program, DropReason::PortGone);
@@ -97,7 +102,7 @@ fn resolve_noting(key: &FlowKey, snapshot: &Snapshot, notes: &mut impl Notes) ->
         program.push(Action::Claim(id));
     }
     let peer = origin.tunnel().map(|(peer, _)| peer);
-    let arrival = Arrival { port, ingress, network, peer };
+    let arrival = Arrival { port, ingress, network, peer, is_read };
     let found = network.and_then(|id| Some((id, snapshot.network(id)?)));
     if let Some((id, network)) = found
         && network.mode == Mode::Bridged
@@ -135,6 +140,8 @@ struct Arrival<'a> {
     network: Option<NetworkId>,
     /// The other node, of what came through a tunnel.
     peer: Option<PeerId>,
+    /// The addresses are in the key.
+    is_read: bool,
 }
 
 fn arrived_by<'a>(key: &FlowKey, snapshot: &'a Snapshot) -> Option<(PortId, &'a PortView)> {

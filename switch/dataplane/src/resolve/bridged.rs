@@ -74,8 +74,10 @@ fn source(
 ) -> Result<Option<Learn>, DropReason> {
     match (snapshot.endpoint(id, key.src_mac), arrival.ingress.role == Role::Pod) {
         (Some(endpoint), _) if endpoint.port == arrival.port => {
-            scope::of_packet(key)?;
-            pod::bridged(key, endpoint, snapshot)?;
+            if arrival.is_read {
+                scope::of_packet(key)?;
+                pod::bridged(key, endpoint, snapshot)?;
+            }
             Ok(None)
         }
         // A pod's MAC from elsewhere, or any other MAC from a pod's port.
