@@ -239,6 +239,18 @@ pub enum PortError {
         /// What to do about it.
         remedy: String,
     },
+    /// What the device receives can't be kept from the node's stack ([`keep`]).
+    #[error("{step} on {device} failed: {source}; {remedy}")]
+    NotKept {
+        /// What was tried.
+        step: &'static str,
+        /// On which device.
+        device: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+        /// What to do about it.
+        remedy: String,
+    },
     /// The spec asks for what can't be.
     #[error("{0}")]
     Spec(String),

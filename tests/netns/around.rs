@@ -293,7 +293,7 @@ fn what_others_take_off_is_put_back_and_a_device_that_returns_is_kept() {
         let device = pod.device();
         node.ns.ip(&["link", "set", &device, "netns", away.name()]);
         node.weftd.wait_for("removal", |weftd| {
-            weftd.json(&["port", "show", &pod.name])["port"]["state"] == "removed"
+            weftd.json(&["port", "show", &pod.name])["port"]["state"] == "waiting"
         });
         away.ip(&["link", "set", &device, "netns", node.ns.name()]);
         let kept =

@@ -257,6 +257,7 @@ fn a_next_hop_that_changes_is_followed() {
         weftd.json(&["fabric", "peer", "list"])["peers"][0]["next_hop"] == "02:00:00:00:99:01"
     });
     must_ping(&from.ns, to.v4(), 56);
+    std::thread::sleep(std::time::Duration::from_secs(1)); // longer than the change takes
     let (sent, received) = steady.stop();
     assert!(received > sent / 2, "{received} of {sent}");
 }

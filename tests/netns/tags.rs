@@ -73,8 +73,9 @@ fn service_tags_and_priorities_pass_the_kernel() {
     }
     let weftd = Weftd::start(&node, CONFIG);
     let mut wires = ports.map(|port| Wire::open(&other, &format!("{port}0")));
-    // From a port, with these tags: what access ports and trunks get.
-    let cases: [(usize, &[u32], Option<[&str; 2]>); 12] = [
+    /// From a port, with these tags: what access ports and trunks get.
+    type Case = (usize, &'static [u32], Option<[&'static str; 2]>);
+    let cases: [Case; 12] = [
         (0, &[0x8100_b00a], Some(["88b5", "8100b00a 88b5"])), // priority 5, drop eligible
         (2, &[0x8100_b00a], Some(["88b5", "8100b00a 88b5"])),
         (0, &[0x88a8_000a], None),

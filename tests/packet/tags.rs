@@ -346,7 +346,7 @@ fn a_priority_tag_around_a_tunnel_packet_is_taken_off() {
         sim.put("uplink", with_tags(&wrapped, tags));
         sim.run();
         let sent: Vec<_> = sim.tape("x").take().into_iter().map(|(bytes, _)| bytes).collect();
-        assert_eq!(sent, [inner.clone()], "{tags:08x?}");
+        assert_eq!(sent, std::slice::from_ref(&inner), "{tags:08x?}");
         sim.check_laws();
         sim.finish();
     }

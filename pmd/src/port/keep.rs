@@ -185,5 +185,5 @@ fn refused(device: &str, step: &'static str, source: io::Error) -> PortError {
         }
         _ => "see the kernel log".into(),
     };
-    PortError::Refused { step, device: device.to_owned(), source, remedy }
+    PortError::NotKept { step, device: device.to_owned(), source, remedy }
 }

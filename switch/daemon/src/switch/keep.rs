@@ -58,16 +58,22 @@ impl Switch {
 
     /// Keeps devices from the node's stack whose ports are not open: one that has come back, or the next of its name, is some
     /// pod's, and must not be open until the port is tried again.
-    pub(super) fn keep_waiting(&self) {
-        let idle = |waiting: &&super::Waiting| !waiting.at_work && ports::is_kept(&waiting.spec);
-        for waiting in self.waiting.values().filter(idle) {
+    pub(super) fn keep_waiting(&mut self) {
+        let idle = |waiting: &&mut super::Waiting| !waiting.at_work && ports::is_kept(&waiting.spec);
+        for waiting in self.waiting.values_mut().filter(idle) {
             let port = &waiting.spec.name;
-            match ports::keep(&waiting.spec) {
-                Ok(true) => tracing::info!(port, "its device is there: kept from the node's stack"),
-                Ok(false) => {}
-                Err(error) if error.is_absence() => {}
-                Err(error) => tracing::warn!(port, %error, "its device is open to the node's stack"),
+            let unkept = match ports::keep(&waiting.spec) {
+                Ok(true) => {
+                    tracing::info!(port, "its device is there: kept from the node's stack");
+                    String::new()
+                }
+                Err(error) if !error.is_absence() => error.to_string(),
+                Ok(false) | Err(_) => String::new(),
+            };
+            if !unkept.is_empty() && waiting.unkept != unkept {
+                tracing::warn!(port, error = unkept, "its device is open to the node's stack");
             }
+            waiting.unkept = unkept;
         }
     }
 

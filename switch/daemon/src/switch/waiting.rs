@@ -74,12 +74,14 @@ pub struct Waiting {
     pub(super) at_work: bool,
     /// Its namespace was there when it was last tried.
     was_there: bool,
+    /// Why its device, which is there, is open to the node's stack; empty: it is not.
+    pub(super) unkept: String,
 }
 
 impl Waiting {
     pub(super) fn new(spec: PortSpec, why: String, at_work: bool) -> Self {
         let was_there = is_there(&spec);
-        Self { why, spec, pace: Pace::new(), at_work, was_there }
+        Self { why, spec, pace: Pace::new(), at_work, was_there, unkept: String::new() }
     }
 
     /// A port whose device has gone.
