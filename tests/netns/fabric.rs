@@ -180,7 +180,7 @@ fn tunnel_packets_are_as_others_expect_them() {
         let file = dir.path().join("underlay.pcap").display().to_string();
         let capture = cluster.underlay.tcpdump(&["-i", "br0", "-U", "-w", &file, "udp"]);
         let (from, to) = (&cluster.nodes[0].pods[0], &cluster.nodes[1].pods[1]);
-        tcp_round_trip(&from.ns.netns(), &to.ns.netns(), to.v4(), 200_000);
+        tcp_round_trip(&from.ns.netns(), &to.ns.netns(), to.v4(), 400_000);
         udp_round_trip(&from.ns.netns(), &to.ns.netns(), to.v6(), &[100, 8000]);
         std::thread::sleep(std::time::Duration::from_millis(300));
         drop(capture.signal("-INT"));

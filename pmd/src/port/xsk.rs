@@ -226,6 +226,10 @@ impl Socket {
         }
         let (step, source) = last.unwrap_or(("binding", io::ErrorKind::Unsupported.into()));
         let remedy = remedy(&source, &spec.device, queue);
+        if spec.zerocopy == Zerocopy::Require && source.raw_os_error() == Some(libc::EOPNOTSUPP) {
+            // The driver will not learn it: this is not worth waiting for.
+            return Err(PortError::Spec(format!("{step} on {} failed: {source}; {remedy}", spec.device)));
+        }
         Err(PortError::Refused { step, device: spec.device.clone(), source, remedy })
     }
 
