@@ -54,8 +54,11 @@ fn expected(from: usize, tags: &[u32]) -> Option<[Vec<u32>; 2]> {
     let vlan = own.map(|tag| tag & 0xfff);
     let is_the_networks = if is_trunk(from) { vlan == Some(10) } else { matches!(vlan, None | Some(0)) };
     let hides_one = vlan == Some(0) && inside.first().is_some_and(|tag| tag & 0xffff_0000 == CUSTOMER);
+    // Behind a priority tag that is not the frame's own there may be anything.
+    let hides_all =
+        inside.first().is_some_and(|tag| [0x8100, 0x88a8].contains(&(tag >> 16)) && tag & 0xfff == 0);
     let tag = CUSTOMER | own.unwrap_or(0) & 0xf000 | 10;
-    (is_the_networks && !hides_one).then(|| [[&[tag], inside].concat(), inside.to_vec()])
+    (is_the_networks && !hides_one && !hides_all).then(|| [[&[tag], inside].concat(), inside.to_vec()])
 }
 
 fn frame(tags: &[u32], rest: &[u8]) -> Vec<u8> {

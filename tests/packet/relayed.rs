@@ -175,10 +175,10 @@ fn a_rule_is_not_got_around_by_what_can_not_be_read() {
     assert_eq!(rule("network = \"lan\", src = \"10.9.0.0/16\""), (3, 0, 6));
     assert_eq!(rule("port = \"x\", protocol = \"tcp\", tcp_flags = \"syn\""), (3, 0, 6));
     // About other ports, other networks, or what Ethernet tells.
-    assert_eq!(rule("port = \"y\", protocol = \"udp\""), (10, 0, 0));
-    assert_eq!(rule("network = \"dmz\", protocol = \"udp\""), (10, 0, 0));
-    assert_eq!(rule("dst_mac = \"02:00:00:00:00:bb\""), (0, 10, 0));
-    assert_eq!(rule("ethertype = 0x0806"), (8, 2, 0));
+    assert_eq!(rule("port = \"y\", protocol = \"udp\""), (9, 0, 0));
+    assert_eq!(rule("network = \"dmz\", protocol = \"udp\""), (9, 0, 0));
+    assert_eq!(rule("dst_mac = \"02:00:00:00:00:bb\""), (0, 9, 0));
+    assert_eq!(rule("ethertype = 0x0806"), (7, 2, 0));
 }
 
 /// A super-frame, or a checksum still to be made, is no frame of a wire that could be relayed as it is.

@@ -209,7 +209,7 @@ fn nothing_hides_behind_a_priority_tag() {
             x drops 1 rule
             pod drops 5 vlan_not_allowed"#]],
     );
-    // Where nobody looks behind it, it is relayed.
+    // Nor where no rule looks: hosts do, and what it claims in ARP or discovery is nobody's to claim.
     check(
         LAN,
         &[
@@ -218,10 +218,11 @@ fn nothing_hides_behind_a_priority_tag() {
             ("t", with_tags(&udp(T, X), &[0x8100_000a, 0x8100_0000])),
         ],
         expect![[r#"
-            x 88a80000 0800 > t 8100000a 88a80000 0800, u 8100000a 88a80000 0800, y 88a80000 0800, pod 88a80000 0800, free 88a80000 0800, uplink 88a80000 0800
+            x 88a80000 0800 > nobody
             x 81000000 81000000 0800 > nobody
-            t 8100000a 81000000 0800 > x 81000000 0800
-            x drops 1 vlan_not_allowed"#]],
+            t 8100000a 81000000 0800 > nobody
+            t drops 1 vlan_not_allowed
+            x drops 2 vlan_not_allowed"#]],
     );
 }
 

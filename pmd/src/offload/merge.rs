@@ -108,7 +108,7 @@ fn look(packet: &[u8], frame: &Frame) -> Look {
     let offload = frame.offload();
     if !is_plain
         || payload >= end
-        || end > packet.len()
+        || end > packet.len().min(u16::MAX.into())
         || offload.gso.is_some()
         || offload.csum == Csum::Unknown
     {

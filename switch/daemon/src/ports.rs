@@ -1,12 +1,13 @@
 //! Opens ports: from the words of a configuration to the drivers of `weft-pmd`.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::IpAddr,
     os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -35,6 +36,9 @@ pub enum OpenError {
     /// A tap could not be placed.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// The device is another port's, or is being opened.
+    #[error("device {0} is another port's still, or is being opened")]
+    Held(String),
 }
 
 impl OpenError {
@@ -51,10 +55,15 @@ impl OpenError {
     /// What is there does not let it be opened, which may pass. Otherwise the configuration asks for what can't be.
     pub fn is_of_the_place(&self) -> bool {
         match self {
-            Self::Port(PortError::Refused { .. }) => true,
+            Self::Port(PortError::Refused { .. }) | Self::Held(_) => true,
             Self::Netlink(error) => !matches!(error, NetlinkError::NoAddress(_) | NetlinkError::Io { .. }),
             _ => false,
         }
+    }
+
+    /// What the device receives can't be kept from the node's stack.
+    pub fn is_not_kept(&self) -> bool {
+        matches!(self, Self::Port(PortError::NotKept { .. }))
     }
 
     /// The configuration names an address that the node does not have.
@@ -73,12 +82,14 @@ pub struct Ready {
     pub short: Vec<NetlinkError>,
     /// What its device was then.
     pub facts: Option<LinkFacts>,
+    /// Nobody else opens its device while this is there.
+    pub held: Option<Held>,
 }
 
 impl From<Opened> for Ready {
     fn from(opened: Opened) -> Self {
         let facts = opened.probe.look().ok().flatten();
-        Self { opened, placed: None, short: Vec::new(), facts }
+        Self { opened, placed: None, short: Vec::new(), facts, held: None }
     }
 }
 
@@ -103,6 +114,27 @@ pub struct Place {
     pub device: String,
     /// What its namespace is, however it is named; one that is not there yet is its path.
     netns: Result<(u64, u64), PathBuf>,
+}
+
+/// A device that a port has, or that is being opened for one: two threads that open one device would take it from each other.
+#[derive(Debug)]
+pub struct Held(Place);
+
+/// Those of this process.
+static HELD: Mutex<BTreeSet<Place>> = Mutex::new(BTreeSet::new());
+
+impl Held {
+    /// None: it is held already.
+    fn take(place: Place) -> Option<Self> {
+        let is_free = HELD.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone());
+        is_free.then_some(Self(place))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
 }
 
 /// Where a port's device is, if it has one.
@@ -160,6 +192,12 @@ pub fn probe(spec: &PortSpec) -> Result<(), OpenError> {
 
 /// Opens a port. A tap is made, placed and configured, as far as can be.
 pub fn open(desired: &Desired, index: usize, memory: &Arc<Memory>) -> Result<Ready, OpenError> {
+    let take = |place: Place| Held::take(place.clone()).ok_or(OpenError::Held(place.device));
+    let held = place(&desired.ports[index].spec).map(take).transpose()?;
+    Ok(Ready { held, ..open_held(desired, index, memory)? })
+}
+
+fn open_held(desired: &Desired, index: usize, memory: &Arc<Memory>) -> Result<Ready, OpenError> {
     let spec = &desired.ports[index].spec;
     let device = spec.device.clone().unwrap_or_default();
     let opened = match spec.kind {

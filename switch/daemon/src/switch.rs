@@ -22,7 +22,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -93,6 +93,8 @@ pub struct OpenPort {
     since: Instant,
     /// and how often that had been tried before.
     opened_at_pace: waiting::Pace,
+    /// The last to go: its device is another's to open then.
+    _held: Option<ports::Held>,
 }
 
 impl OpenPort {
@@ -138,8 +140,12 @@ pub struct Switch {
     watcher: Option<(BTreeSet<IpAddr>, u32, nexthop::Watcher)>,
     peer_watch: fabric::PeerWatch,
     queue_watch: queues::QueueWatch,
-    /// The port whose keeper was looked after last.
+    /// The port whose keeper was looked after last,
     keepers_looked_at: String,
+    /// and the waiting port whose device was.
+    waiting_looked_at: String,
+    /// Threads that open or configure ports.
+    workers: Arc<AtomicUsize>,
 }
 
 /// How a configuration is applied.
@@ -151,6 +157,10 @@ pub enum Retry {
     Waiting,
     /// Those that wait are left to their pace.
     Nothing,
+}
+
+fn is_xsk(ready: &Ready) -> bool {
+    matches!(ready.opened.queues.first(), Some(Queue::Xsk(_)))
 }
 
 impl From<Invalid> for Error {
@@ -222,6 +232,8 @@ impl Switch {
             peer_watch: fabric::PeerWatch::default(),
             queue_watch: queues::QueueWatch::default(),
             keepers_looked_at: String::new(),
+            waiting_looked_at: String::new(),
+            workers: Arc::default(),
         })
     }
 
@@ -244,7 +256,7 @@ impl Switch {
         let replaced = self.set_aside(&desired, &stale);
         stale.retain(|name| self.ports.contains_key(name));
         let outcome = self.open_missing(&desired, retry, &mut absent, &[], &mut fresh);
-        let outcome = outcome.and_then(|()| memory::admit(self.runtime.memory.fill_share()));
+        let outcome = outcome.and_then(|()| self.admit(retry, &fresh));
         if let Err(error) = outcome.and_then(|()| self.replace_host_taps(&desired)) {
             drop(fresh);
             return Err(self.put_back(replaced, error));
@@ -278,13 +290,30 @@ impl Switch {
 
     /// Says something to whoever asked for the change, and to the log.
     fn warn(&mut self, warning: String) {
+        /// What nobody has asked for is in the log; whoever asks for a change next begins anew.
+        const MOST: usize = 1000;
         tracing::warn!("{warning}");
-        self.warnings.push(warning);
+        if self.warnings.len() < MOST {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Whether there is memory enough for ports that are new. A weftd that starts comes up with what there is, and says so:
+    /// its other ports have pods that wait for it.
+    fn admit(&mut self, retry: Retry, fresh: &Fresh) -> Result<(), Error> {
+        match memory::admit(self.runtime.memory.fill_share()) {
+            Err(error) if retry == Retry::Start => {
+                let Error { message, remedy, .. } = error;
+                self.warn(format!("{message}; {}", remedy.unwrap_or_default()));
+                Ok(())
+            }
+            Err(error) if fresh.values().any(is_xsk) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Ports that are new and share what they receive into with others may leave little for each.
     fn warn_of_memory(&mut self, fresh: &Fresh) {
-        let is_xsk = |ready: &Ready| matches!(ready.opened.queues.first(), Some(Queue::Xsk(_)));
         if let Some(warning) =
             memory::scarce(self.runtime.memory.fill_share()).filter(|_| fresh.values().any(is_xsk))
         {

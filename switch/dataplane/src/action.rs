@@ -81,14 +81,24 @@ fn run(
     headers: &mut Headers,
     context: &mut Context<'_>,
 ) -> Result<(), Verdict> {
+    let mut is_routed = false;
     for action in program.actions() {
         match *action {
-            Action::Route(rewrite) => route::route(frame, headers, rewrite, context.pool, context.snapshot)?,
+            Action::Route(rewrite) => {
+                route::route(frame, headers, rewrite, context.pool, context.snapshot)?;
+                is_routed = true;
+            }
             Action::Encap(tunnel) => {
                 let tunnel = &context.snapshot.tunnels[usize::from(tunnel)];
-                // What was routed before is held to its way's MTU already, which then is the same.
-                let tables = (&*context.pool, context.snapshot);
-                encap_bridged(frame, headers, tunnel, context.entropy, tables, context.thread)?;
+                let (entropy, thread) = (context.entropy, context.thread);
+                match is_routed {
+                    // It is held to its way's MTU already.
+                    true => encap::encap(frame, headers, tunnel, entropy, context.pool, thread)?,
+                    false => {
+                        let tables = (&*context.pool, context.snapshot);
+                        encap_bridged(frame, headers, tunnel, entropy, tables, thread)?;
+                    }
+                }
             }
             Action::SetVlan(vlan) => vlan::set(frame, headers, vlan, context.pool)?,
             Action::PopVlan => vlan::pop(frame, headers, context.pool),

@@ -202,7 +202,7 @@ impl Egress {
         source: Source,
         now_ns: u64,
     ) -> Result<(), (DropReason, Frame)> {
-        let Some(place) = self.shares.punt(source, frame.len(), now_ns) else {
+        let Some(place) = self.shares.punt(source, reason, frame.len(), now_ns) else {
             return Err((DropReason::PuntLimited, frame));
         };
         let punt = Punt { frame, ingress, origin, reason, source, place };

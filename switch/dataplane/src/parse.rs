@@ -206,7 +206,9 @@ pub fn parse_frame(packet: &[u8]) -> Result<(FlowKey, Headers, Option<Flaw>), Dr
             Ok((full, headers, flaw.then_some(Flaw::Checksum)))
         }
         // Whoever gets these can read them, and nobody has checked what they claim (RFC 7113 §2).
-        Err(reason @ (DropReason::NdInvalid | DropReason::HeaderChain)) => Err(reason),
+        Err(reason @ (DropReason::NdInvalid | DropReason::HeaderChain | DropReason::VlanNotAllowed)) => {
+            Err(reason)
+        }
         Err(reason) => {
             let headers = Headers { l3: l3 as u16, l4: l3 as u16, ..Headers::default() };
             Ok((key, headers, Some(Flaw::Unreadable(reason))))

@@ -18,6 +18,7 @@ use weft_wire::Mac;
 
 use crate::{
     key::{FlowKey, Origin},
+    reason::PuntReason,
     snapshot::{NetworkView, Role, Snapshot},
     table::routes::Route,
 };
@@ -173,28 +174,38 @@ impl Drop for Place {
 /// What one source has had of late.
 #[derive(Debug, Default)]
 struct Account {
-    punts: Bucket,
+    /// ARP and neighbour discovery, and the rest: whoever makes others ask for errors must not silence them.
+    punts: [Bucket; 2],
     floods: [Bucket; 2],
     copies: Bucket,
     learns: Bucket,
     refreshes: Bucket,
     errors: [Bucket; 2],
-    held: Arc<Held>,
+    /// As [`Account::punts`].
+    held: [Arc<Held>; 2],
 }
 
 impl Account {
     fn new(all: &Arc<AtomicUsize>) -> Self {
-        Self { held: Arc::new(Held { own: AtomicUsize::new(0), all: all.clone() }), ..Self::default() }
+        let held = || Arc::new(Held { own: AtomicUsize::new(0), all: all.clone() });
+        Self { held: [held(), held()], ..Self::default() }
     }
 
     /// One like a new one: it may be forgotten.
     fn is_settled(&self, now_ns: u64) -> bool {
-        let Self { punts, floods: [frames, floods], copies, learns, refreshes, errors: [least, more], held } =
-            self;
-        [punts, frames, floods, copies, learns, refreshes, least, more]
+        let Self {
+            punts: [resolution, punts],
+            floods: [frames, floods],
+            copies,
+            learns,
+            refreshes,
+            errors: [least, more],
+            held,
+        } = self;
+        [resolution, punts, frames, floods, copies, learns, refreshes, least, more]
             .iter()
             .all(|bucket| bucket.is_full(now_ns))
-            && held.own.load(Relaxed) == 0
+            && held.iter().all(|held| held.own.load(Relaxed) == 0)
     }
 }
 
@@ -236,10 +247,11 @@ impl Shares {
     }
 
     /// A place for a packet of so many bytes on its way to the slow path. None: the source has had its share.
-    pub fn punt(&mut self, source: Source, bytes: usize, now_ns: u64) -> Option<Place> {
+    pub fn punt(&mut self, source: Source, reason: PuntReason, bytes: usize, now_ns: u64) -> Option<Place> {
         let account = self.of(source, now_ns);
-        let place = Place::take(&account.held, bytes)?;
-        account.punts.allow(PUNTS, now_ns).then_some(place)
+        let kind = usize::from(!matches!(reason, PuntReason::Arp | PuntReason::Nd));
+        let place = Place::take(&account.held[kind], bytes)?;
+        account.punts[kind].allow(PUNTS, now_ns).then_some(place)
     }
 
     /// Whether the source may flood a frame in a network: so many packets on the wire.
@@ -250,7 +262,7 @@ impl Shares {
         frames.allow_many(packets, rate, now_ns) && copies.allow_many(all, COPIES, now_ns)
     }
 
-    /// Whether a copy of a frame that the source floods may go to another node.
+    /// Whether a copy of a frame that the source floods, so many packets on the wire, may go to another node.
     pub fn may_copy(&mut self, network: &NetworkView, source: Source, packets: u64, now_ns: u64) -> bool {
         let Some(limit) = &network.copy_limit else { return true };
         self.of(source, now_ns).copies.allow_many(packets, limit.own, now_ns)
@@ -358,12 +370,14 @@ mod tests {
     #[test]
     fn places_come_back() {
         let (mut shares, all) = shares();
-        let places: Vec<_> = (0..200).filter_map(|_| shares.punt(source(1), 60, SECOND)).collect();
+        let places: Vec<_> =
+            (0..200).filter_map(|_| shares.punt(source(1), PuntReason::Local, 60, SECOND)).collect();
         assert_eq!((places.len(), all.load(Relaxed)), (200, 200));
         drop(places);
         assert_eq!(all.load(Relaxed), 0);
         // A super-frame holds as much as it is large.
-        let large: Vec<_> = (0..200).filter_map(|_| shares.punt(source(1), 65_000, 9 * SECOND)).collect();
+        let large: Vec<_> =
+            (0..200).filter_map(|_| shares.punt(source(1), PuntReason::Local, 65_000, 9 * SECOND)).collect();
         assert_eq!((large.len(), all.load(Relaxed)), (16, 16 * 16));
     }
 
@@ -371,10 +385,10 @@ mod tests {
     fn accounts_are_bounded() {
         let (mut shares, _) = shares();
         let many = ACCOUNTS_MAX as u16 + 1000;
-        let held: Vec<_> = (0..many).map(|i| shares.punt(source(i), 60, SECOND)).collect();
+        let held: Vec<_> = (0..many).map(|i| shares.punt(source(i), PuntReason::Local, 60, SECOND)).collect();
         assert_eq!(shares.accounts.len(), ACCOUNTS_MAX);
         drop(held);
-        assert!(shares.punt(source(many), 60, 5 * SECOND).is_some());
+        assert!(shares.punt(source(many), PuntReason::Local, 60, 5 * SECOND).is_some());
         assert_eq!(shares.accounts.len(), 1, "what has settled was forgotten");
     }
 
@@ -395,20 +409,20 @@ mod tests {
                 let now_ns = SECOND + turn * step_ns;
                 for flood in 1..=floods {
                     let size = sizes[(turn as usize + usize::from(flood)) % sizes.len()];
-                    held.extend(shares.punt(source(flood), size, now_ns));
+                    held.extend(shares.punt(source(flood), PuntReason::Local, size, now_ns));
                     shares.flood(source(flood), &network, 1, now_ns);
                     shares.learn(source(flood), turn % 2 == 0, now_ns);
                     shares.error(source(flood), now_ns);
                 }
                 // Rarely, and below every rate.
                 if turn % 100 == 0 {
-                    prop_assert!(shares.punt(source(0), 60, now_ns).is_some());
+                    prop_assert!(shares.punt(source(0), PuntReason::Local, 60, now_ns).is_some());
                     prop_assert!(shares.flood(source(0), &network, 1, now_ns));
                     prop_assert!(shares.learn(source(0), false, now_ns));
                     prop_assert!(shares.error(source(0), now_ns));
                 }
             }
-            let own = |index: u16| shares.accounts[&source(index)].held.own.load(Relaxed);
+            let own = |index: u16| shares.accounts[&source(index)].held[1].own.load(Relaxed);
             prop_assert!((1..=floods).all(|flood| own(flood) <= PLACES_OF_ONE.max(18)));
         }
     }

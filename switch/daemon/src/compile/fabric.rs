@@ -168,6 +168,6 @@ pub(super) fn copy_limit(
     // With suppression the slow path floods, too.
     let threads = desired.pmd.cores.len() as u64 + u64::from(network.suppress);
     let parts = (members as u64 * threads).max(1);
-    let own = Rate::new(flood_rate / 2 / parts, (flood_rate / 10 / 2 / parts).max(1));
+    let own = Rate::new((flood_rate / 2 / parts).max(1), (flood_rate / 10 / 2 / parts).max(1));
     Some(CopyLimit { own, common })
 }

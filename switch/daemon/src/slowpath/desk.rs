@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weft_dataplane::{
     mailbox::Punt,
+    parse::{icmp_sum_is_right, parse_packet},
     reason::PuntReason,
     share::{Shares, Source},
     snapshot::Snapshot,
@@ -64,6 +65,11 @@ impl Desk {
                     self.counters.not_reassembled.add(1);
                     return Vec::new();
                 }
+                // Of a fragment nothing could be said of the sum.
+                Outcome::Whole(packet) if !is_sound(&packet) => {
+                    self.counters.not_reassembled.add(1);
+                    return Vec::new();
+                }
                 Outcome::Whole(packet) => {
                     whole = packet;
                     &whole
@@ -110,4 +116,9 @@ impl Desk {
         let forgotten = self.reassembly.expire(now_ns);
         self.counters.not_reassembled.add(forgotten as u64);
     }
+}
+
+/// Whether an ICMP message that came in fragments has the right sum.
+fn is_sound(packet: &[u8]) -> bool {
+    parse_packet(packet).is_ok_and(|(key, headers)| icmp_sum_is_right(packet, &key, &headers))
 }

@@ -59,9 +59,14 @@ impl Switch {
     /// Keeps devices from the node's stack whose ports are not open: one that has come back, or the next of its name, is some
     /// pod's, and must not be open until the port is tried again.
     pub(super) fn keep_waiting(&mut self) {
-        let idle = |waiting: &&mut super::Waiting| !waiting.at_work && ports::is_kept(&waiting.spec);
-        for waiting in self.waiting.values_mut().filter(idle) {
-            let port = &waiting.spec.name;
+        let last = std::mem::take(&mut self.waiting_looked_at);
+        let behind = self.waiting.range_mut::<String, _>((Bound::Excluded(last), Bound::Unbounded));
+        let began = Instant::now();
+        for (port, waiting) in behind.take(PER_TICK).take_while(|_| began.elapsed() < TIME_PER_TICK) {
+            self.waiting_looked_at.clone_from(port);
+            if waiting.at_work || !ports::is_kept(&waiting.spec) {
+                continue;
+            }
             let unkept = match ports::keep(&waiting.spec) {
                 Ok(true) => {
                     tracing::info!(port, "its device is there: kept from the node's stack");

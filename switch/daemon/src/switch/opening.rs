@@ -84,6 +84,7 @@ impl Switch {
             || waited
             || error.is_absence() && is_pods && (was_open || is_in_pod && retry != Retry::Nothing)
             || error.is_of_the_place() && is_pods && is_pods_doing
+            || error.is_not_kept() && is_pods && is_in_pod
     }
 
     /// Opens every port that is wanted and not there, but for those that wait until `stale` ones have let go.
@@ -222,7 +223,7 @@ impl Switch {
         let allowed: Vec<ThreadId> =
             port.spec.cores.iter().filter_map(|core| self.thread_of(*core)).collect();
         let mut load = self.load();
-        let Ready { opened, placed, short, facts } = ready;
+        let Ready { opened, placed, short, facts, held } = ready;
         let weft_pmd::port::Opened { queues, mut info, mut guard, probe } = opened;
         if let Some(keeper) = guard.keeper() {
             keeper.stay();
@@ -257,6 +258,7 @@ impl Switch {
             at_work: false,
             since: Instant::now(),
             opened_at_pace,
+            _held: held,
         };
         self.devices.add(open.ticket, open.probe.clone(), open.facts.clone());
         let short = open.shortcomings();

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -11,9 +11,9 @@ use std::{
 use crossbeam::channel::{self, Receiver};
 use weft_ctl_api::spec::{PortKind, PortSpec};
 
-use super::{OpenPort, Switch};
+use super::{OpenPort, Switch, keep};
 use crate::{
-    desired::{Desired, Role},
+    desired::{Desired, Port, Role},
     event::Event,
     memory,
     netlink::{self, NetlinkError, tap::Placement},
@@ -150,14 +150,23 @@ impl Switch {
     ) -> io::Result<Receiver<T>> {
         // Handed over from hand to hand: either somebody takes it, or it is known that nobody does.
         let (outcome, taken) = channel::bounded(0);
-        let events = self.events.clone();
+        let (events, workers) = (self.events.clone(), self.workers.clone());
         let work = move || {
-            if let Err(untaken) = outcome.send(work()) {
+            workers.fetch_add(1, Ordering::Relaxed);
+            let done = work();
+            workers.fetch_sub(1, Ordering::Relaxed);
+            if let Err(untaken) = outcome.send(done) {
                 let _ = events.send(event(untaken.into_inner())); // weftd may be about to end
             }
         };
         thread::Builder::new().name("port".into()).spawn(work)?;
         Ok(taken)
+    }
+
+    /// So many ports are being opened or configured that those nobody waits for are left to a later tick.
+    fn is_busy(&self) -> bool {
+        const WORKERS_MAX: usize = 64;
+        self.workers.load(Ordering::Relaxed) >= WORKERS_MAX
     }
 
     /// Opens a port on a thread of its own.
@@ -174,17 +183,22 @@ impl Switch {
 
     /// A port was opened, or could not be, that nobody has waited for.
     pub fn port_opened(&mut self, spec: &PortSpec, outcome: Result<Box<Ready>, OpenError>) {
-        let Some(waiting) = self.waiting.get_mut(&spec.name) else { return };
-        waiting.at_work = false;
         let desired = self.desired.clone();
         let index = desired.ports.iter().position(|port| port.spec == *spec);
-        let Some(index) = index.filter(|_| waiting.spec == *spec) else { return };
-        let outcome = outcome.map_err(|error| error.to_string()).and_then(|ready| {
-            match memory::admit(self.runtime.memory.fill_share()) {
-                Ok(()) => Ok(ready),
-                Err(error) => Err(error.message),
+        let waiting = self.waiting.get_mut(&spec.name).filter(|waiting| waiting.spec == *spec);
+        let (Some(index), Some(waiting)) = (index, waiting) else {
+            // Nobody wants it any more.
+            return drop(outcome.map(|ready| self.discard(spec, *ready)));
+        };
+        waiting.at_work = false;
+        let outcome = outcome.map_err(|error| error.to_string());
+        let outcome = match (outcome, memory::admit(self.runtime.memory.fill_share())) {
+            (Ok(ready), Err(refused)) => {
+                self.discard(spec, *ready);
+                Err(refused.message)
             }
-        });
+            (outcome, _) => outcome,
+        };
         match outcome {
             Ok(ready) => {
                 self.take_in(&desired, index, *ready);
@@ -207,11 +221,29 @@ impl Switch {
         }
     }
 
+    /// Closes a port that was opened in vain. Its device is kept from the node's stack if the configuration has it.
+    fn discard(&self, spec: &PortSpec, mut ready: Ready) {
+        let place = ports::place(spec);
+        let is_wanted = |port: &Port| ports::is_kept(&port.spec) && ports::place(&port.spec) == place;
+        let stays = self.desired.ports.iter().any(is_wanted);
+        match ready.opened.guard.keeper() {
+            Some(keeper) if stays => keeper.stay(),
+            Some(keeper) => keeper.pass(),
+            None => {}
+        }
+        let _held = ready.held.take();
+        drop(ready);
+        keep::remove_shared_tap(spec);
+    }
+
     /// Brings taps to what they should be by now. `waits`: whoever has asked for it is told what can't be done.
     pub fn settle_taps(&mut self, waits: bool) {
         let (mut patience, pod_mtu) = (Patience::new(), ports::pod_mtu(&self.desired));
         let desired = self.desired.clone();
         for (index, port) in desired.ports.iter().enumerate().filter(|(_, p)| p.spec.kind == PortKind::Tap) {
+            if !waits && self.is_busy() {
+                break; // whoever is done with one goes on with the others
+            }
             let Some(open) = self.ports.get_mut(&port.name).filter(|open| !open.at_work) else { continue };
             let wanted = ports::placement(&desired, index, pod_mtu);
             if open.placed.as_ref() == Some(&wanted) {
@@ -283,6 +315,9 @@ impl Switch {
         let stirred = self.devices.was_stirred();
         let desired = self.desired.clone();
         for (index, port) in desired.ports.iter().enumerate() {
+            if self.is_busy() {
+                break;
+            }
             let Some(waiting) = self.waiting.get_mut(&port.name).filter(|waiting| !waiting.at_work) else {
                 continue;
             };
@@ -316,6 +351,10 @@ impl Switch {
     /// How a port is, and why not better.
     pub fn port_state(&self, name: &str) -> PortState {
         match (self.ports.get(name), self.waiting.get(name)) {
+            (None, Some(waiting)) if !waiting.unkept.is_empty() => PortState::Waiting(format!(
+                "{}; meanwhile its device is open to the node's stack: {}",
+                waiting.why, waiting.unkept
+            )),
             (Some(open), _) => {
                 let short = open.shortcomings();
                 if short.is_empty() { PortState::Up } else { PortState::Degraded(short.join("; ")) }

@@ -1,7 +1,8 @@
 //! Wraps a frame up for another node (RFC 7348, RFC 8926).
 
 use weft_pmd::{Csum, Frame, FramePool, offload};
-use weft_wire::ThreadId;
+use weft_wire::{ThreadId, ip::Ipv4};
+use zerocopy::FromBytes;
 
 use super::route::limit;
 use crate::{
@@ -37,8 +38,9 @@ pub(crate) fn encap(
     Ok(())
 }
 
-/// The same for a frame that no router has looked at (bridged, or flooded): what is larger than the way takes is cut, or
-/// dropped where the uplink would send it.
+/// The same for a frame that no router has looked at (bridged, or flooded): what is larger than the way takes and may be cut is
+/// cut. The rest goes as far as it can: a bridge tells nobody that it is too large, and what is known of the way may be
+/// somebody's lie.
 #[inline]
 pub(crate) fn encap_bridged(
     frame: &mut Frame,
@@ -49,10 +51,17 @@ pub(crate) fn encap_bridged(
     thread: ThreadId,
 ) -> Result<(), Verdict> {
     let mtu = snapshot.rewrites[usize::from(tunnel.rewrite)].mtu as usize;
-    if frame.len() > mtu + usize::from(headers.l3) {
+    if frame.len() > mtu + usize::from(headers.l3) && may_be_cut(pool.bytes(frame), headers) {
         limit(frame, mtu, pool)?;
     }
     encap(frame, headers, tunnel, entropy, pool, thread)
+}
+
+/// IPv4 without DF (RFC 791).
+#[cold]
+fn may_be_cut(packet: &[u8], headers: &Headers) -> bool {
+    let ip = packet.get(headers.l3.into()..).and_then(|ip| Ipv4::ref_from_prefix(ip).ok());
+    headers.kind == L3::Ipv4 && ip.is_some_and(|(ip, _)| ip.fragment.get() & Ipv4::DF == 0)
 }
 
 /// A checksum that is still to be made can't be left to a device, which would not find it behind the outer header. What is

@@ -86,9 +86,9 @@ pub(super) fn resolve(
 
 /// ICMP "fragmentation needed" (RFC 1191 §4) and ICMPv6 "packet too big" (RFC 8201 §3).
 fn is_too_big_error(key: &FlowKey) -> bool {
-    match key.protocol {
-        proto::ICMP => key.dst_port() == 0x0304,
-        proto::ICMPV6 => key.dst_port() == 0x0200,
+    match (key.ethertype, key.protocol) {
+        (ethertype::IPV4, proto::ICMP) => key.dst_port() == 0x0304,
+        (ethertype::IPV6, proto::ICMPV6) => key.dst_port() == 0x0200,
         _ => false,
     }
 }
